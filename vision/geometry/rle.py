@@ -1,0 +1,56 @@
+"""Run-length coding of masks and label maps: how segmentation results travel in JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vision.errors import InvalidInputError
+
+
+def encode_label_map(labels: npt.NDArray[Any]) -> dict[str, Any]:
+    """Return ``{"size_hw", "dtype", "values", "lengths"}`` of an integer map [H, W], runs along rows."""
+    flat = labels.reshape(-1)
+    starts = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]])) if flat.size else np.zeros(0, np.int64)
+    lengths = np.diff(np.concatenate([starts, [flat.size]]))
+    return {
+        "size_hw": list(labels.shape),
+        "dtype": str(labels.dtype),
+        "values": flat[starts].tolist(),
+        "lengths": lengths.tolist(),
+    }
+
+
+def decode_label_map(runs: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """Return the integer map [H, W] that ``encode_label_map`` was given."""
+    height, width = runs["size_hw"]
+    lengths = np.asarray(runs["lengths"], np.int64)
+    # Checked before np.repeat: forged lengths must not allocate more than the stated size.
+    if (lengths < 0).any() or int(lengths.sum()) != height * width:
+        raise InvalidInputError(f"run lengths must sum to {height} x {width} pixels, got {int(lengths.sum())}; the data is damaged")
+    values = np.asarray(runs["values"], np.dtype(runs["dtype"]))
+    return np.repeat(values, lengths).reshape(height, width)
+
+
+def encode_mask(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Return an uncompressed COCO run-length dict ``{"size": [H, W], "counts"}`` of a mask [H, W].
+
+    COCO runs go down the columns and begin with the number of zeros.
+    """
+    flat = np.asfortranarray(mask).reshape(-1, order="F").astype(np.int8)
+    changes = np.flatnonzero(np.diff(np.concatenate([[0], flat, [1 - flat[-1] if flat.size else 0]])))
+    counts = np.diff(np.concatenate([[0], changes]))
+    return {"size": list(mask.shape), "counts": counts.tolist()}
+
+
+def decode_mask(rle: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+    """Return the mask [H, W] of an uncompressed COCO run-length dict."""
+    height, width = rle["size"]
+    counts = np.asarray(rle["counts"], np.int64)
+    if (counts < 0).any() or int(counts.sum()) != height * width:
+        raise InvalidInputError(f"run lengths must sum to {height} x {width} pixels, got {int(counts.sum())}; the data is damaged")
+    values = np.arange(len(counts)) % 2 == 1
+    return np.repeat(values, counts).reshape(height, width, order="F")

@@ -1,0 +1,290 @@
+"""Value types that travel along the path of one frame: Frame -> Detections -> Tracks -> FrameResult.
+
+All are frozen, hold numpy arrays on the CPU and are validated once, at construction. Boxes are always float32 [N, 4] xyxy in
+pixels of the original upright frame: x to the right, y down, (0, 0) the outer corner of the first pixel (docs/conventions.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from vision.errors import InvalidInputError
+from vision.validation import as_boxes, as_column, as_embeddings, describe
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+ImageArray = npt.NDArray[np.uint8]
+Selection = npt.NDArray[np.bool_] | npt.NDArray[np.intp] | IntArray | slice | Sequence[int]
+
+
+class TrackState(IntEnum):
+    """Life cycle of a track (Wojke 2017, section 2.2); deleted tracks leave the tracker's output."""
+
+    TENTATIVE = 1
+    CONFIRMED = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One upright RGB picture.
+
+    Attributes:
+        image: uint8 [H, W, 3] RGB. Never written to: the array is marked read-only.
+        index: position in its source, from 0.
+        timestamp_s: presentation time in seconds from the start of the source, or None for still images.
+        source: path or address as the user gave it; used in results and file names, never opened again.
+    """
+
+    image: ImageArray
+    index: int = 0
+    timestamp_s: float | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        image = self.image
+        if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
+            raise InvalidInputError(
+                f"a frame's image must be uint8 [H, W, 3] RGB, got {describe(image)}; "
+                "decode with vision.io.images.decode_image or convert first"
+            )
+        if image.shape[0] == 0 or image.shape[1] == 0:
+            raise InvalidInputError(f"a frame's image must have at least one pixel, got {image.shape}; drop the frame")
+        view = image.view()
+        view.flags.writeable = False
+        object.__setattr__(self, "image", view)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.image.shape[0], self.image.shape[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """N detected objects of one frame.
+
+    Attributes:
+        boxes: float32 [N, 4] xyxy pixels of the original frame, x1 <= x2, y1 <= y2, finite.
+        scores: float32 [N], higher is surer; a probability for our own detectors, any finite number for imported ones.
+        labels: int64 [N], index into the detector's class names, >= 0.
+        embeddings: float32 [N, D] unit-norm appearance vectors, or None when not computed.
+    """
+
+    boxes: FloatArray
+    scores: FloatArray
+    labels: IntArray
+    embeddings: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        boxes = as_boxes(self.boxes)
+        object.__setattr__(self, "boxes", boxes)
+        object.__setattr__(self, "scores", as_column("scores", self.scores, np.float32, len(boxes)))
+        object.__setattr__(self, "labels", as_column("labels", self.labels, np.int64, len(boxes)))
+        if len(boxes) and self.labels.min() < 0:
+            raise InvalidInputError(f"labels must be >= 0, got {self.labels.min()}; map unknown classes before building")
+        if self.embeddings is not None:
+            object.__setattr__(self, "embeddings", as_embeddings(self.embeddings, len(boxes)))
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, selection: Selection) -> Self:
+        """Return the selected rows (boolean mask, index array or slice) as a new value."""
+        return type(self)(
+            self.boxes[selection],
+            self.scores[selection],
+            self.labels[selection],
+            None if self.embeddings is None else self.embeddings[selection],
+        )
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Return the value for a frame in which nothing was found."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+    @classmethod
+    def concat(cls, parts: Sequence[Detections]) -> Self:
+        """Return the rows of all parts in order; embeddings survive only if every non-empty part has them."""
+        filled = [part for part in parts if len(part)]
+        if not filled:
+            return cls.empty()
+        embeddings = [part.embeddings for part in filled if part.embeddings is not None]
+        return cls(
+            np.concatenate([part.boxes for part in filled]),
+            np.concatenate([part.scores for part in filled]),
+            np.concatenate([part.labels for part in filled]),
+            np.concatenate(embeddings) if len(embeddings) == len(filled) else None,
+        )
+
+    def with_embeddings(self, embeddings: FloatArray) -> Self:
+        """Return the same detections carrying ``embeddings`` float32 [N, D]."""
+        return type(self)(self.boxes, self.scores, self.labels, embeddings)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracks:
+    """M live tracks of one frame.
+
+    Attributes:
+        boxes: float32 [M, 4] xyxy, the filtered position (not the raw detection).
+        ids: int64 [M], unique in a frame and never reused by one tracker.
+        scores: float32 [M] of the last matched detection.
+        labels: int64 [M].
+        states: int64 [M], values of TrackState.
+        ages: int64 [M], frames since the track began.
+        time_since_update: int64 [M], frames since the last matched detection, 0 when matched in this frame.
+        detection_index: int64 [M], row of the matched detection in this frame, -1 if none.
+    """
+
+    boxes: FloatArray
+    ids: IntArray
+    scores: FloatArray
+    labels: IntArray
+    states: IntArray
+    ages: IntArray
+    time_since_update: IntArray
+    detection_index: IntArray
+
+    def __post_init__(self) -> None:
+        boxes = as_boxes(self.boxes)
+        object.__setattr__(self, "boxes", boxes)
+        object.__setattr__(self, "scores", as_column("scores", self.scores, np.float32, len(boxes)))
+        for name in ("ids", "labels", "states", "ages", "time_since_update", "detection_index"):
+            object.__setattr__(self, name, as_column(name, getattr(self, name), np.int64, len(boxes)))
+        if len(np.unique(self.ids)) != len(boxes):
+            raise InvalidInputError(f"track ids must be unique in a frame, got {self.ids.tolist()}; use one tracker per stream")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, selection: Selection) -> Self:
+        """Return the selected rows (boolean mask, index array or slice) as a new value."""
+        return type(self)(*(getattr(self, name)[selection] for name in TRACK_FIELDS))
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Return the value for a frame without tracks."""
+        column = np.zeros(0, np.int64)
+        return cls(np.zeros((0, 4), np.float32), column, np.zeros(0, np.float32), column, column, column, column, column)
+
+
+TRACK_FIELDS = ("boxes", "ids", "scores", "labels", "states", "ages", "time_since_update", "detection_index")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentationMap:
+    """One class index for each pixel of a frame.
+
+    Attributes:
+        labels: uint8 or int64 [H, W], index into class_names; the same H, W as the frame.
+        class_names: the name of each index.
+        scores: float32 [H, W] probability of the chosen class, or None.
+    """
+
+    labels: npt.NDArray[np.uint8] | IntArray
+    class_names: tuple[str, ...]
+    scores: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        labels = self.labels
+        if labels.ndim != 2 or labels.dtype not in (np.uint8, np.int64):
+            raise InvalidInputError(f"segmentation labels must be uint8 or int64 [H, W], got {describe(labels)}; pass argmax")
+        if self.scores is not None and self.scores.shape != labels.shape:
+            raise InvalidInputError(
+                f"segmentation scores must have the labels' shape {labels.shape}, got {self.scores.shape}; "
+                "resize both to the frame"
+            )
+        if labels.size and int(labels.max()) >= len(self.class_names):
+            raise InvalidInputError(
+                f"segmentation labels must be < {len(self.class_names)} (the class names), got {int(labels.max())}; "
+                "give a name for each class"
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameResult:
+    """All that was found in one frame; what writers and the service receive.
+
+    Attributes:
+        frame_index: position in its source, from 0.
+        timestamp_s: seconds from the start of the source, or None for still images.
+        source: the frame's source as the user gave it.
+        size_hw: height and width of the original frame in pixels, or None when no picture was read (association alone).
+        detections, tracks, segmentation: each None when that stage did not run.
+        timings_ms: wall milliseconds by stage name.
+    """
+
+    frame_index: int
+    timestamp_s: float | None = None
+    source: str = ""
+    size_hw: tuple[int, int] | None = None
+    detections: Detections | None = None
+    tracks: Tracks | None = None
+    segmentation: SegmentationMap | None = None
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self, *, embeddings: bool = False) -> dict[str, Any]:
+        """Return plain JSON data; ``from_dict`` restores an equal value.
+
+        Embeddings are long and are left out unless asked for. A segmentation map is written as run lengths.
+        """
+        from vision.geometry.rle import encode_label_map
+
+        row: dict[str, Any] = {"frame_index": self.frame_index, "timestamp_s": self.timestamp_s, "source": self.source}
+        row["size_hw"] = None if self.size_hw is None else list(self.size_hw)
+        if self.detections is not None:
+            row["detections"] = _detections_to_dict(self.detections, embeddings=embeddings)
+        if self.tracks is not None:
+            row["tracks"] = {name: getattr(self.tracks, name).tolist() for name in TRACK_FIELDS}
+        if self.segmentation is not None:
+            row["segmentation"] = {
+                "class_names": list(self.segmentation.class_names),
+                **encode_label_map(self.segmentation.labels),
+            }
+        row["timings_ms"] = {name: round(value, 3) for name, value in self.timings_ms.items()}
+        return row
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Self:
+        """Rebuild the value that ``to_dict`` wrote; raises InvalidInputError when a field is missing or malformed."""
+        from vision.geometry.rle import decode_label_map
+
+        try:
+            detections, tracks, segmentation = row.get("detections"), row.get("tracks"), row.get("segmentation")
+            return cls(
+                frame_index=int(row["frame_index"]),
+                timestamp_s=row["timestamp_s"],
+                source=row["source"],
+                size_hw=None if row["size_hw"] is None else (int(row["size_hw"][0]), int(row["size_hw"][1])),
+                detections=None if detections is None else _detections_from_dict(detections),
+                tracks=None if tracks is None else Tracks(*(np.asarray(tracks[name]) for name in TRACK_FIELDS)),
+                segmentation=None
+                if segmentation is None
+                else SegmentationMap(decode_label_map(segmentation), tuple(segmentation["class_names"])),
+                timings_ms=dict(row["timings_ms"]),
+            )
+        except (KeyError, TypeError, IndexError) as exc:
+            raise InvalidInputError(f"a frame result needs the fields that to_dict writes, failed at {exc!r}") from exc
+
+
+def _detections_to_dict(detections: Detections, *, embeddings: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(detections, name).tolist() for name in ("boxes", "scores", "labels")}
+    if embeddings and detections.embeddings is not None:
+        row["embeddings"] = detections.embeddings.tolist()
+    return row
+
+
+def _detections_from_dict(row: Mapping[str, Any]) -> Detections:
+    embeddings = row.get("embeddings")
+    return Detections(
+        np.asarray(row["boxes"], np.float32).reshape(-1, 4),
+        np.asarray(row["scores"], np.float32),
+        np.asarray(row["labels"], np.int64),
+        None if embeddings is None else np.asarray(embeddings, np.float32),
+    )
