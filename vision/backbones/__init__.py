@@ -1,0 +1,1 @@
+"""The CNN backbone package: feature pyramids and classifiers behind one interface."""

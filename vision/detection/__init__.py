@@ -1,0 +1,1 @@
+"""The detection stage: pictures in, boxes, scores and labels out."""

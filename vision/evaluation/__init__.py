@@ -1,0 +1,1 @@
+"""Measuring detectors, embedders and trackers on annotated data; needs the eval extra."""

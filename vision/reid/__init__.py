@@ -1,0 +1,1 @@
+"""The appearance stage: crops of detected objects in, unit-norm embeddings out."""

@@ -1,0 +1,1 @@
+"""The runtime: one preprocessing, engines that run networks, choice of device and precision."""

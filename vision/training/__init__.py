@@ -1,0 +1,1 @@
+"""Training of detectors and embedders with Lightning; needs the train extra."""

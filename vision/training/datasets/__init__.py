@@ -1,0 +1,1 @@
+"""Data sets for training, read from COCO JSON and from folders of crops."""
