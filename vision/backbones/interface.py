@@ -6,20 +6,12 @@ Legend of shape suffixes: B batch, C channels, H and W pixels of the network inp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from vision.errors import InvalidInputError
-
-
-@dataclass(frozen=True, slots=True)
-class Normalization:
-    """Constants that a network's weights were trained with: ``(x - mean) / std`` on RGB values in [0, 255]."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+from vision.runtime.preprocess import Normalization
 
 
 # The two conventions in use: TensorFlow's (Lite family) and torchvision's ImageNet statistics.

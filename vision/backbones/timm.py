@@ -33,7 +33,8 @@ class SameConv2d(nn.Conv2d):
         total = self.kernel_size[0] - self.stride[0]
         before = total // 2
         after = total - before
-        return self._conv_forward(F.pad(x, (before, after, before, after)), self.weight, self.bias)
+        padded: Tensor = F.pad(x, (before, after, before, after))
+        return self._conv_forward(padded, self.weight, self.bias)
 
 
 def build_lite0(num_classes: int, *, pretrained: bool | Path = False) -> Classifier:
