@@ -1,0 +1,80 @@
+"""``stride32 models``: what is in the model store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from vision.card import ModelCard
+
+app = typer.Typer(help="The models that are installed.", no_args_is_help=True)
+
+README_HEAD = """# Models
+
+The model store: one folder a model, with its card (`card.toml`) and its weights (`weights.safetensors`, never pickle).
+`stride32 models show NAME` prints a card. This table is made from the cards:
+`stride32 models list --markdown > models/README.md`.
+
+"""
+
+
+@app.command("list")
+def list_command(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print models/README.md.")] = False,
+) -> int:
+    """List the installed models."""
+    from vision.store import list_models
+
+    cards = list_models()
+    if markdown:
+        typer.echo(models_readme(cards), nl=False)
+        return 0
+    for card in cards:
+        typer.echo(f"{card.name:24} {card.kind:10} {card.summary}")
+    if not cards:
+        typer.echo(
+            "no models found; name their folder in STRIDE32_MODELS, or train one (stride32 train --help)", err=True
+        )
+    return 0
+
+
+@app.command("show")
+def show_command(name: Annotated[str, typer.Argument(metavar="NAME", help="Model name or folder.")]) -> int:
+    """Print the card of one model."""
+    from vision.store import find_model
+    from vision.toml_text import format_toml
+
+    card = find_model(name)
+    typer.echo(f"# {card.folder}\n{format_toml(card.to_dict())}", nl=False)
+    return 0
+
+
+def models_readme(cards: Sequence[ModelCard]) -> str:
+    """Return the text of ``models/README.md`` for ``cards``."""
+    if not cards:
+        return README_HEAD + "No models yet.\n"
+    rows = ["| model | kind | what it does | metrics | weights | licence |", "|---|---|---|---|---|---|"]
+    rows += [_readme_row(card) for card in cards]
+    return README_HEAD + "\n".join(rows) + "\n"
+
+
+def _readme_row(card: ModelCard) -> str:
+    metrics = "<br>".join(_metric_text(metric) for metric in card.metrics)
+    cells = (f"`{card.name}`", card.kind, card.summary, metrics, _size_text(card.weights_path), card.licence)
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _metric_text(metric: object) -> str:
+    """Return "AP50 0.412 on coco-person val" for a card's metric."""
+    assert isinstance(metric, dict)
+    value = metric.get("value")
+    shown = f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{metric.get('name')} {shown}" + (f" on {metric['dataset']}" if metric.get("dataset") else "")
+
+
+def _size_text(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "missing"
