@@ -1,0 +1,88 @@
+"""Who belongs to whom: the best one-to-one match of tracks and detections among the pairs that passed the gates.
+
+Everything works on lists of pairs (row, column, cost) instead of full matrices: after the gate a track has one or two
+candidates, and most pairs have no rival at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+Indices = npt.NDArray[np.intp]
+Costs = npt.NDArray[np.floating[Any]]
+Matches = tuple[Indices, Indices]
+"""Matched rows [K] and their columns [K]."""
+
+CostOf = Callable[[Indices, Indices], Costs]
+"""Cost [P] of pairs given by rows [P] (sorted) and columns [P]."""
+
+# Gain of a pair whose cost equals the limit: such a pair is allowed and must beat no match at all.
+TIE_GAIN = 1e-6
+
+
+def is_unrivalled(rows: Indices, columns: Indices) -> npt.NDArray[np.bool_]:
+    """Return which pairs [P] are the only one both in their row and in their column."""
+    if not len(rows):
+        return np.zeros(0, bool)
+    return np.asarray((np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1))
+
+
+def assign(rows: Indices, columns: Indices, costs: Costs, limit: float) -> Matches:
+    """Return the one-to-one choice of pairs [P] with the largest sum of ``limit - cost``; none above the limit.
+
+    No match counts as a match of cost ``limit``. Counting matches first instead would trade a sure pair for two
+    poor ones.
+    Cost: linear in P for pairs without a rival; cubic only in the size of the contested rest.
+    """
+    allowed = costs <= limit
+    rows, columns, costs = rows[allowed], columns[allowed], costs[allowed]
+    alone = is_unrivalled(rows, columns)
+    if alone.all():
+        return rows, columns
+    contested = ~alone
+    row_names, row_of = np.unique(rows[contested], return_inverse=True)
+    column_names, column_of = np.unique(columns[contested], return_inverse=True)
+    gain = np.zeros((len(row_names), len(column_names)))
+    gain[row_of, column_of] = limit - costs[contested].astype(np.float64) + TIE_GAIN
+    chosen_rows, chosen_columns = linear_sum_assignment(gain, maximize=True)
+    real = gain[chosen_rows, chosen_columns] > 0
+    return (
+        np.concatenate([rows[alone], row_names[chosen_rows[real]]]),
+        np.concatenate([columns[alone], column_names[chosen_columns[real]]]),
+    )
+
+
+def match_cascade(
+    rows: Indices, columns: Indices, ages: npt.NDArray[np.int64], cost_of: CostOf, limit: float
+) -> Matches:
+    """Return the matches of pairs [P] when tracks seen more recently choose first (Wojke 2017, section 2.3).
+
+    Args:
+        rows: track of each pair, sorted.
+        columns: detection of each pair.
+        ages: int64 [P], frames since the pair's track was last seen.
+        cost_of: cost of chosen pairs; called for the youngest age, then once for what that age leaves over.
+        limit: highest cost of a match.
+
+    The paper runs through all ages up to ``max_age``; ages without a candidate cannot match and are never visited.
+    """
+    nothing = np.zeros(0, np.intp)
+    if not len(rows):
+        return nothing, nothing
+    youngest = ages == ages.min()
+    matches = [assign(rows[youngest], columns[youngest], cost_of(rows[youngest], columns[youngest]), limit)]
+    # Costs are dear: ask for the older ages' only now, when most detections are taken.
+    left = np.flatnonzero(~youngest & ~np.isin(columns, matches[0][1]))
+    costs = cost_of(rows[left], columns[left])
+    left, costs = left[costs <= limit], costs[costs <= limit]
+    for age in np.unique(ages[left]):
+        level = ages[left] == age
+        matches.append(assign(rows[left[level]], columns[left[level]], costs[level], limit))
+        open_ = ~np.isin(columns[left], matches[-1][1])
+        left, costs = left[open_], costs[open_]
+    return np.concatenate([match[0] for match in matches]), np.concatenate([match[1] for match in matches])

@@ -1,0 +1,59 @@
+"""What a match costs: which pairs of track and detection are possible at all, and how well each fits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vision.geometry.boxes import Boxes, box_area
+from vision.tracking.assignment import Costs, Indices, is_unrivalled
+from vision.tracking.gallery import Gallery
+from vision.types import FloatArray, IntArray
+
+BoolMatrix = npt.NDArray[np.bool_]
+
+
+def labels_agree(track_labels: IntArray, labels: IntArray) -> BoolMatrix | None:
+    """Return the [C, N] matrix of pairs with equal labels, or None where all labels are the same one."""
+    if len(track_labels) and len(labels) and (track_labels == labels[0]).all() and (labels == labels[0]).all():
+        return None
+    return np.equal(track_labels[:, None], labels[None, :])
+
+
+def paired_iou(boxes_a: Boxes, boxes_b: Boxes) -> npt.NDArray[np.floating[Any]]:
+    """Return the IoU [P] of box i of ``boxes_a`` [P, 4] with box i of ``boxes_b`` [P, 4]; 0 where either area is 0.
+
+    >>> paired_iou(np.array([[0.0, 0, 2, 2], [0, 0, 1, 1]]), np.array([[1.0, 0, 3, 2], [5, 5, 6, 6]])).round(3)
+    array([0.333, 0.   ])
+    """
+    boxes_a, boxes_b = boxes_a.astype(np.float64, copy=False), boxes_b.astype(np.float64, copy=False)
+    size = np.minimum(boxes_a[:, 2:], boxes_b[:, 2:]) - np.maximum(boxes_a[:, :2], boxes_b[:, :2])
+    np.maximum(size, 0, out=size)
+    intersection = size[:, 0] * size[:, 1]
+    union = box_area(boxes_a) + box_area(boxes_b) - intersection
+    return np.asarray(np.divide(intersection, union, out=np.zeros_like(intersection), where=intersection > 0))
+
+
+def iou_cost(boxes_a: Boxes, boxes_b: Boxes) -> Costs:
+    """Return 1 - IoU [P] of paired boxes; 0 is a perfect fit, 1 no overlap."""
+    return 1 - paired_iou(boxes_a, boxes_b)
+
+
+def appearance_cost(gallery: Gallery, rows: Indices, columns: Indices, embeddings: FloatArray, limit: float) -> Costs:
+    """Return the cosine distance [P] of detections ``columns`` [P] to the galleries of tracks ``rows`` [P], sorted.
+
+    The distance is the smallest over the gallery, with one liberty that cannot change an assignment: a pair without a
+    rival only has to be within ``limit``, so where the newest embedding already is, its distance stands for the
+    minimum. That spares most pairs the other embeddings of the gallery. Infinite where a gallery is empty.
+    """
+    costs = np.full(len(rows), np.inf, np.float32)
+    has_memory = gallery.written[rows] > 0
+    quick = np.flatnonzero(is_unrivalled(rows, columns) & has_memory)
+    costs[quick] = gallery.latest_distance(rows[quick], embeddings[columns[quick]])
+    full = has_memory.copy()
+    full[quick[costs[quick] <= limit]] = False
+    rest = np.flatnonzero(full)
+    costs[rest] = gallery.cosine_distance(rows[rest], embeddings[columns[rest]])
+    return costs

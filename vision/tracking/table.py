@@ -1,0 +1,79 @@
+"""All live tracks of one tracker as parallel arrays; the tracker's whole memory besides the gallery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.intp]
+
+COLUMNS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+    "ids": (np.int64, ()),
+    "labels": (np.int64, ()),
+    "scores": (np.float32, ()),
+    "ages": (np.int64, ()),
+    "hits": (np.int64, ()),
+    "time_since_update": (np.int64, ()),
+    "confirmed": (np.bool_, ()),
+    "mean": (np.float64, (8,)),
+    "covariance": (np.float64, (3, 4)),
+}
+
+FIRST_CAPACITY = 64
+
+
+class TrackTable:
+    """Columns with one row a track; capacity doubles, deleted rows are filled from the end.
+
+    ``table[name]`` is a writable view [M, ...] of the live rows, valid until the next append or remove. Rows are in no
+    particular order: order by id where it matters.
+    """
+
+    def __init__(self) -> None:
+        self._length = 0
+        self._columns: dict[str, npt.NDArray[Any]] = {
+            name: np.zeros((FIRST_CAPACITY, *shape), dtype) for name, (dtype, shape) in COLUMNS.items()
+        }
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return self._columns[name][: self._length]
+
+    def __setitem__(self, name: str, values: npt.NDArray[Any] | float) -> None:
+        self._columns[name][: self._length] = values
+
+    @property
+    def capacity(self) -> int:
+        """Rows that fit without growing."""
+        return len(self._columns["ids"])
+
+    def append(self, count: int) -> Rows:
+        """Add ``count`` zeroed rows and return their numbers."""
+        needed = self._length + count
+        if needed > self.capacity:
+            capacity = max(2 * self.capacity, needed)
+            for name, column in self._columns.items():
+                grown = np.zeros((capacity, *column.shape[1:]), column.dtype)
+                grown[: self._length] = column[: self._length]
+                self._columns[name] = grown
+        rows = np.arange(self._length, needed)
+        self._length = needed
+        for column in self._columns.values():
+            column[rows] = 0
+        return rows
+
+    def remove(self, rows: Rows) -> tuple[Rows, Rows]:
+        """Delete ``rows`` and return (sources, targets): which rows were moved from the end into the gaps."""
+        remaining = self._length - len(rows)
+        kept = np.ones(self._length, bool)
+        kept[rows] = False
+        targets = np.flatnonzero(~kept[:remaining])
+        sources = remaining + np.flatnonzero(kept[remaining:])
+        for column in self._columns.values():
+            column[targets] = column[sources]
+        self._length = remaining
+        return sources, targets
