@@ -14,7 +14,7 @@ def coerce_value(value: Any, hint: Any, key: str) -> Any:
     """Return ``value`` as the type ``hint``; ``key`` names the field in errors.
 
     Only what loses nothing is converted: int to float, a whole float to int, list to tuple, one item or a
-    comma-separated string to a list, string to Path, "none" to None where None is allowed. Raises ConfigError otherwise.
+    comma-separated string to a list, string to Path, "none" to None where None is allowed; else raises ConfigError.
 
     >>> coerce_value(3, float, "detection.iou"), coerce_value("person,car", tuple[str, ...], "detection.classes")
     (3.0, ('person', 'car'))

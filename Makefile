@@ -1,0 +1,56 @@
+# The commands of this repository; `make demo` is the first one on a fresh machine.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.stride32-installed
+
+.PHONY: help demo test check format bench train-detector train-embedder models-table clean
+
+help:
+	@echo "make demo            track people in a real clip; results in demo-output/"
+	@echo "make test            all tests"
+	@echo "make check           format, lint, types, import contracts, spelling"
+	@echo "make format          apply the formatter and the safe fixes"
+	@echo "make bench           the speed measurements of benchmarks/"
+	@echo "make train-detector CONFIG=run.toml    train a detector (train-embedder likewise)"
+	@echo "make models-table    models/README.md from the cards"
+	@echo "make clean           remove what was built, except $(VENV)"
+
+# The stamp is newer than pyproject.toml once everything is installed, so later calls are instant.
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/stride32 demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
+	set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+train-detector train-embedder: train-%: $(READY)
+	$(BIN)/stride32 train $* $(CONFIG)
+
+models-table: $(READY)
+	$(BIN)/stride32 models list --markdown > models/README.md.new
+	mv models/README.md.new models/README.md
+
+clean:
+	rm -rf dist build demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find vision service tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,62 @@
+"""``stride32 detect``: the objects of each picture or frame."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vision.cli import options
+
+
+def detect(
+    source: options.Source,
+    coco: Annotated[
+        Path | None, typer.Option("--coco", metavar="FILE.json", help="COCO results list.", show_default=False)
+    ] = None,
+    coco_gt: Annotated[
+        Path | None,
+        typer.Option(
+            "--coco-gt", metavar="GT.json", help="Take image ids from here.", show_default="file name's digits"
+        ),
+    ] = None,
+    jsonl: options.Jsonl = None,
+    save_images: options.SaveImages = None,
+    save_video: options.SaveVideo = None,
+    conf: options.Conf = None,
+    classes: options.Classes = None,
+    device: options.Device = None,
+    config: options.ConfigFile = None,
+    overrides: options.Overrides = None,
+    print_config: options.PrintConfig = False,
+    overwrite: options.Overwrite = False,
+    max_frames: options.MaxFrames = None,
+) -> int:
+    """Detect objects; without an output option, JSON lines go to stdout unless it is a terminal."""
+    from vision.config import to_toml
+
+    settings = options.pipeline_config(config, overrides, device=device, conf=conf, classes=classes)
+    if print_config:
+        typer.echo(to_toml(settings), nl=False)
+        return 0
+    from vision.cli.frames import expected_frames, report_run, write_frames
+    from vision.cli.outputs import OutputPlan
+    from vision.io.sources import open_source
+
+    plan = OutputPlan(
+        coco=coco, coco_gt=coco_gt, jsonl=jsonl, images=save_images, video=save_video, overwrite=overwrite
+    ).or_stdout()
+    plan.refuse_existing(source)
+    with open_source(source) as opened:
+        from vision.build import build_pipeline
+
+        with (
+            closing(build_pipeline(settings, track=False, embed=False)) as pipeline,
+            plan.open(fps=opened.fps, class_names=pipeline.class_names) as writers,
+        ):
+            results = pipeline.run(islice(opened, max_frames))
+            summary = write_frames(results, writers, "detect", expected_frames(opened, max_frames))
+        return report_run(summary, len(opened.errors))

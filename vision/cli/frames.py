@@ -1,0 +1,145 @@
+"""The loop of every command that goes over frames: write each result, count it, and stop well on Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+
+import typer
+
+from vision.cli.exit_codes import FAILURE, INTERRUPTED, OK, SOME_INPUTS_FAILED
+from vision.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from vision.io.sources import Source
+    from vision.types import Frame, FrameResult
+
+
+class Writer(Protocol):
+    """What a result writer of ``vision.io.writers`` offers to the loop."""
+
+    def write(self, frame: Any, result: FrameResult, /) -> None:
+        """Write one frame's result."""
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A generator, which must be closed for its decoding threads to end."""
+
+    def close(self) -> None:
+        """Release what is held."""
+
+
+@dataclass
+class RunSummary:
+    """What a run did, for the exit code and the line at its end.
+
+    Attributes:
+        frames: results written.
+        seconds: wall time of the loop.
+        detections: boxes over all frames.
+        track_lengths: frames in which each track id was reported.
+        interrupted: Ctrl-C ended the run early.
+    """
+
+    frames: int = 0
+    seconds: float = 0.0
+    detections: int = 0
+    track_lengths: Counter[int] = field(default_factory=Counter)
+    interrupted: bool = False
+
+    @property
+    def frames_per_s(self) -> float:
+        """Mean rate over the run."""
+        return self.frames / max(self.seconds, 1e-9)
+
+    def add(self, result: FrameResult) -> None:
+        """Count one result."""
+        self.frames += 1
+        if result.detections is not None:
+            self.detections += len(result.detections)
+        if result.tracks is not None:
+            self.track_lengths.update(result.tracks.ids.tolist())
+
+    def line(self) -> str:
+        """Return the run in one line.
+
+        >>> RunSummary(frames=10, seconds=2.0, detections=3).line()
+        '10 frames in 2.0 s (5.0 frames/s): 3 detections'
+        """
+        found = f"{self.detections} detections"
+        if self.track_lengths:
+            found += f", {len(self.track_lengths)} tracks (longest {max(self.track_lengths.values())} frames)"
+        return f"{self.frames} frames in {self.seconds:.1f} s ({self.frames_per_s:.1f} frames/s): {found}"
+
+
+class GracefulStop:
+    """Within it the first Ctrl-C only sets ``requested``, so that no output is cut in the middle; the second breaks."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: Any = signal.SIG_DFL
+
+    def __enter__(self) -> Self:
+        self._previous = signal.signal(signal.SIGINT, self._request)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        signal.signal(signal.SIGINT, self._previous)
+
+    def _request(self, signum: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        typer.echo("stopping after this frame; Ctrl-C again stops at once", err=True)
+
+
+def write_frames(
+    results: Iterator[tuple[Frame | None, FrameResult]], writers: Sequence[Writer], label: str, total: int | None
+) -> RunSummary:
+    """Consume ``results`` into ``writers`` until their end or Ctrl-C; closing the writers stays with the caller."""
+    summary = RunSummary()
+    with ExitStack() as stack:
+        progress = stack.enter_context(Progress(label, total))
+        stop = stack.enter_context(GracefulStop())
+        if isinstance(results, Closable):
+            stack.enter_context(closing(results))
+        for frame, result in results:
+            for writer in writers:
+                writer.write(frame, result)
+            summary.add(result)
+            progress.advance()
+            if stop.requested:
+                summary.interrupted = True
+                break
+    summary.seconds = progress.seconds
+    return summary
+
+
+def expected_frames(source: Source, max_frames: int | None) -> int | None:
+    """Return the frames to expect, or None when neither the source nor ``--max-frames`` says."""
+    known = [count for count in (source.frame_count, max_frames) if count is not None]
+    return min(known, default=None)
+
+
+def report_run(summary: RunSummary, failed: int = 0) -> int:
+    """Print how the run ended on stderr and return its exit code.
+
+    Args:
+        summary: what was done.
+        failed: inputs that could not be read; the source has logged each as it met it.
+    """
+    typer.echo(summary.line(), err=True)
+    if summary.interrupted:
+        typer.echo("interrupted; the outputs hold the frames so far", err=True)
+        return INTERRUPTED
+    if failed:
+        written = "what could be read is written" if summary.frames else "nothing could be read"
+        typer.echo(f"error: {failed} input{'s' * (failed > 1)} could not be read (see above); {written}", err=True)
+        return SOME_INPUTS_FAILED if summary.frames else FAILURE
+    return OK

@@ -1,0 +1,102 @@
+"""The options that several commands share, and the pipeline configuration that they add up to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vision.detection.config import DetectorConfig
+from vision.errors import ConfigError, closest_hint
+
+if TYPE_CHECKING:
+    from vision.config import PipelineConfig
+    from vision.tracking.config import TrackerConfig
+
+SOURCE_HELP = "Image, directory, glob, list.txt, video, camera index, rtsp:// address or - for stdin."
+
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)]
+OptionalSource = Annotated[str | None, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="auto|cpu|cuda:0", help="Where the networks run.", show_default="auto")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE.toml", help="Settings of each stage.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as tracking.max_age=40.", show_default=False),
+]
+PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the effective settings as TOML and exit.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+MaxFrames = Annotated[
+    int | None, typer.Option("--max-frames", metavar="N", min=1, help="Stop after N frames.", show_default="all")
+]
+Jsonl = Annotated[
+    Path | None,
+    typer.Option("--jsonl", metavar="FILE", help="One JSON object a frame; - for stdout.", show_default=False),
+]
+SaveVideo = Annotated[
+    Path | None, typer.Option("--save-video", metavar="FILE.mp4", help="Annotated H.264 video.", show_default=False)
+]
+SaveImages = Annotated[
+    Path | None,
+    typer.Option("--save-images", metavar="DIR", help="Annotated pictures, named as the input.", show_default=False),
+]
+Conf = Annotated[
+    float | None,
+    typer.Option(
+        "--conf", min=0.0, max=1.0, help="Lowest score of a detection kept.", show_default=str(DetectorConfig().conf)
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option("--classes", metavar="A,B", help="Names of the classes to keep.", show_default="all"),
+]
+
+
+def pipeline_config(
+    file: Path | None,
+    overrides: list[str] | None,
+    *,
+    device: str | None = None,
+    tracker: str | None = None,
+    conf: float | None = None,
+    classes: str | None = None,
+    appearance: bool = True,
+) -> PipelineConfig:
+    """Return the effective settings: defaults, then ``file``, then the options given, then ``--set``.
+
+    ``--tracker`` replaces the whole tracking table of the file: half a preset would be neither.
+    """
+    from vision.config import PipelineConfig, apply_overrides, load_config
+
+    config = load_config(file, PipelineConfig)
+    if tracker is not None:
+        config = replace(config, tracking=tracker_preset(tracker))
+    given: list[str] = []
+    if device is not None:
+        given.append(f'runtime.device="{device}"')
+    if conf is not None:
+        given.append(f"detection.conf={conf}")
+    if classes is not None:
+        given.append(f"detection.classes={classes}")
+    if not appearance:
+        given += ["embedding.model=none", "tracking.appearance=false"]
+    return apply_overrides(config, [*given, *(overrides or [])])
+
+
+def tracker_preset(name: str) -> TrackerConfig:
+    """Return the tracker settings called ``name``."""
+    from vision.tracking.config import PRESETS
+
+    if name not in PRESETS:
+        listing = ", ".join(PRESETS)
+        raise ConfigError(
+            f"--tracker must be one of {listing}, got {name!r}{closest_hint(name, PRESETS)}; pick one",
+            expected=listing,
+            actual=name,
+        )
+    return PRESETS[name]

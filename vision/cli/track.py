@@ -1,0 +1,143 @@
+"""``stride32 track``: objects followed through a video, or existing detections associated without pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vision.cli import options
+from vision.tracking.config import PRESETS
+
+if TYPE_CHECKING:
+    from vision.cli.outputs import OutputPlan
+    from vision.config import PipelineConfig
+    from vision.pipeline import Pipeline
+    from vision.types import Detections, Frame, FrameResult
+
+Tracker = Annotated[
+    str | None,
+    typer.Option(
+        "--tracker", metavar="PRESET", help=f"Named tracker settings: {', '.join(PRESETS)}.", show_default="deepsort"
+    ),
+]
+Mot = Annotated[Path | None, typer.Option("--mot", metavar="FILE.txt", help="MOTChallenge rows.", show_default=False)]
+DetectionsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--detections",
+        metavar="DET.txt",
+        help="MOTChallenge detections to use in place of the detector; SOURCE is then optional.",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Write tracks.txt, results.jsonl and annotated.mp4.", show_default=False),
+]
+
+
+def track(
+    source: options.OptionalSource = None,
+    tracker: Tracker = None,
+    mot: Mot = None,
+    jsonl: options.Jsonl = None,
+    save_video: options.SaveVideo = None,
+    detections: DetectionsFile = None,
+    out: Out = None,
+    appearance: Annotated[
+        bool, typer.Option("--appearance/--no-appearance", help="Compare objects by their looks.")
+    ] = True,
+    conf: options.Conf = None,
+    classes: options.Classes = None,
+    device: options.Device = None,
+    config: options.ConfigFile = None,
+    overrides: options.Overrides = None,
+    print_config: options.PrintConfig = False,
+    overwrite: options.Overwrite = False,
+    max_frames: options.MaxFrames = None,
+) -> int:
+    """Follow the objects of a video; without an output option, JSON lines go to stdout unless it is a terminal."""
+    from vision.config import to_toml
+
+    settings = options.pipeline_config(
+        config, overrides, device=device, tracker=tracker, conf=conf, classes=classes, appearance=appearance
+    )
+    if print_config:
+        typer.echo(to_toml(settings), nl=False)
+        return 0
+    if source is None and detections is None:
+        raise typer.BadParameter("give a SOURCE (a video, a directory...), or --detections DET.txt")
+    if source is None and save_video is not None:
+        raise typer.BadParameter("--save-video needs a SOURCE to draw on; --detections holds no pictures")
+    from vision.cli.outputs import OutputPlan
+
+    plan = OutputPlan(mot=mot, jsonl=jsonl, video=save_video, overwrite=overwrite)
+    if out is not None:
+        plan = plan.with_folder(out, video=source is not None)
+    plan = plan.or_stdout()
+    plan.refuse_existing(source)
+    if source is None:
+        assert detections is not None
+        return _associate(detections, settings, plan, max_frames)
+    return _track_source(source, detections, settings, plan, max_frames)
+
+
+def _associate(detections: Path, settings: PipelineConfig, plan: OutputPlan, max_frames: int | None) -> int:
+    """Run the tracker alone over the frames of a detection file."""
+    from vision.cli.frames import report_run, write_frames
+    from vision.io.writers import read_mot
+    from vision.tracking.tracker import Tracker
+    from vision.types import Detections, FrameResult
+
+    by_frame = read_mot(detections)
+    total = max(by_frame, default=-1) + 1
+    total = total if max_frames is None else min(total, max_frames)
+    tracker = Tracker(settings.tracking)
+
+    def results() -> Iterator[tuple[None, FrameResult]]:
+        for index in range(total):
+            found = by_frame.get(index, Detections.empty())
+            tracks = tracker.update(found, frame_index=index)
+            yield None, FrameResult(frame_index=index, source=detections.name, detections=found, tracks=tracks)
+
+    with plan.open() as writers:
+        summary = write_frames(results(), writers, "track", total)
+    plan.record(settings)
+    return report_run(summary)
+
+
+def _track_source(
+    source: str, detections: Path | None, settings: PipelineConfig, plan: OutputPlan, max_frames: int | None
+) -> int:
+    """Run the pipeline over the frames of a source, with the detector's or the file's detections."""
+    from vision.cli.frames import expected_frames, report_run, write_frames
+    from vision.io.sources import open_source
+    from vision.io.writers import read_mot
+
+    by_frame = None if detections is None else read_mot(detections)
+    with open_source(source) as opened:
+        from vision.build import build_pipeline
+
+        with (
+            closing(build_pipeline(settings, detect=by_frame is None)) as pipeline,
+            plan.open(fps=opened.fps, class_names=pipeline.class_names) as writers,
+        ):
+            frames = islice(opened, max_frames)
+            results = pipeline.run(frames) if by_frame is None else _with_detections(pipeline, frames, by_frame)
+            summary = write_frames(results, writers, "track", expected_frames(opened, max_frames))
+        plan.record(settings)
+        return report_run(summary, len(opened.errors))
+
+
+def _with_detections(
+    pipeline: Pipeline, frames: Iterable[Frame], by_frame: Mapping[int, Detections]
+) -> Iterator[tuple[Frame, FrameResult]]:
+    from vision.types import Detections
+
+    for frame in frames:
+        yield frame, pipeline.process(frame, by_frame.get(frame.index, Detections.empty()))
