@@ -2,10 +2,13 @@
 
     python benchmarks/bench_tracker.py [--quick] [--out FILE]
 
-Scene: objects wander in a 1920 x 1080 frame that grows with their number only above 200, 5 % of the detections are missing, boxes
-and embeddings (128 wide, unit norm) carry noise. Galleries hold 100 embeddings and are full before timing starts. Detection and
-embedding are outside the timed region. One BLAS thread. Writes median and quartiles with machine, versions and commit as JSON.
+Scene: objects wander in a 1920 x 1080 frame whose area grows with their number above 200, 5 % of the detections are
+missing, boxes and embeddings (128 wide, unit norm) carry noise. Galleries hold 100 embeddings and are full before
+timing starts. Detection and embedding are outside the timed region. One BLAS thread. Writes median and quartiles with
+machine, versions and commit as JSON.
 """
+
+# ruff: noqa: E402 - the thread settings must precede numpy
 
 from __future__ import annotations
 
@@ -99,7 +102,12 @@ def measure(step: Callable[[Detections], int], objects: int, timed: int) -> dict
         if index >= WARM_UP_FRAMES:
             times_ms.append(1000 * (time.perf_counter() - start))
     low, median, high = np.percentile(times_ms, [25, 50, 75])
-    return {"median_ms": round(median, 3), "q1_ms": round(low, 3), "q3_ms": round(high, 3), "tracks": tracks}
+    return {
+        "median_ms": round(float(median), 3),
+        "q1_ms": round(float(low), 3),
+        "q3_ms": round(float(high), 3),
+        "tracks": tracks,
+    }
 
 
 def main() -> None:

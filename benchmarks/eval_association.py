@@ -2,7 +2,8 @@
 
     python benchmarks/eval_association.py DATA [--set high_conf=0.5] [--preset deepsort]
 
-DATA holds SEQ/{gt/gt.txt, seqinfo.ini, det/det.txt} in MOTChallenge layout, or det_sort/det.txt with ``--detections det_sort``.
+DATA holds SEQ/{gt/gt.txt, seqinfo.ini, det/det.txt} in MOTChallenge layout; ``--detections det_sort`` takes that
+folder instead of det.
 Writes benchmarks/results/association.json (``--out``), one entry a data folder, detections and preset.
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vision.evaluation.tracking import _sequence_length, evaluate_mot
+from vision.evaluation.tracking import evaluate_mot, read_ground_truth
 from vision.geometry.boxes import xywh_to_xyxy, xyxy_to_xywh
 from vision.tracking.config import PRESETS, TrackerConfig
 from vision.tracking.tracker import Tracker
@@ -48,7 +49,7 @@ def evaluate(data: Path, detections: str, config: TrackerConfig) -> dict[str, di
     with tempfile.TemporaryDirectory() as folder:
         for truth in sorted(data.glob("*/gt/gt.txt")):
             sequence = truth.parents[1]
-            length = _sequence_length(truth) or 0
+            length = read_ground_truth(truth).length
             text = track_sequence(sequence / detections / "det.txt", length, config)
             (Path(folder) / f"{sequence.name}.txt").write_text(text)
         return evaluate_mot(data, folder)

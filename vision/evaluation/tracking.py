@@ -63,14 +63,14 @@ def evaluate_mot(
     """Return the scores of each sequence, and of all together under ``"combined"``.
 
     HOTA, DetA, AssA, MOTA and IDF1 are percentages, IDSW, FP, FN and GT counts. HOTA, DetA and AssA are means over the
-    19 localisation thresholds. MOT17 layouts score class 1 and forgive results on distractors; MOT15 layouts (10 columns)
-    score every row whose seventh column is not 0.
+    19 localisation thresholds. MOT17 layouts score class 1 and forgive results on distractors; MOT15 layouts
+    (10 columns) score every row whose seventh column is not 0.
 
     Args:
         ground_truth: folder of SEQ/gt/gt.txt with SEQ/seqinfo.ini beside, or a mapping of sequence to gt.txt. Without a
             seqinfo.ini a sequence ends at its last annotated frame.
-        results: folder of SEQ.txt, or a mapping of sequence to file; rows ``frame,id,x,y,w,h[,score,...]``, frames from 1.
-            Every sequence of the ground truth needs a file; an empty one means that nothing was tracked.
+        results: folder of SEQ.txt, or a mapping of sequence to file; rows ``frame,id,x,y,w,h[,score,...]``, frames
+            from 1. Every sequence of the ground truth needs a file; an empty one means that nothing was tracked.
 
     Raises:
         InvalidInputError: a file is missing, or its columns, classes, frames or ids do not fit.
@@ -167,7 +167,7 @@ def _ground_truth_files(ground_truth: Path | str | Mapping[str, Path]) -> dict[s
         files = {path.parents[1].name: path for path in sorted(Path(ground_truth).glob("*/gt/gt.txt"))}
     if not files:
         raise InvalidInputError(
-            f"ground truth must lie in SEQ/gt/gt.txt, got no such file in {ground_truth}; pass the folder above the sequences"
+            f"ground truth must lie in SEQ/gt/gt.txt, got none in {ground_truth}; pass the folder above the sequences"
         )
     if "combined" in files:
         raise InvalidInputError("a sequence must not be named 'combined', which names the total; rename the folder")
@@ -229,7 +229,7 @@ def _check_rows(rows: Rows, length: int, path: Path) -> None:
         )
     if (ids < 0).any() or (ids % 1 != 0).any():
         raise InvalidInputError(
-            f"ids must be whole numbers >= 0, got {ids.min():g} in {path.name}; detections without ids cannot be scored",
+            f"ids must be whole numbers >= 0, got {ids.min():g} in {path.name}; track the detections first",
             path=path,
         )
     pairs, counts = np.unique(rows[:, :2], axis=0, return_counts=True)
