@@ -32,6 +32,13 @@ def is_unrivalled(rows: Indices, columns: Indices) -> npt.NDArray[np.bool_]:
     return np.asarray((np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1))
 
 
+def others(count: int, taken: Indices) -> Indices:
+    """Return the numbers below ``count`` that are not in ``taken``, ascending."""
+    free = np.ones(count, bool)
+    free[taken] = False
+    return np.flatnonzero(free)
+
+
 def assign(rows: Indices, columns: Indices, costs: Costs, limit: float) -> Matches:
     """Return the one-to-one choice of pairs [P] with the largest sum of ``limit - cost``; none above the limit.
 
@@ -77,12 +84,15 @@ def match_cascade(
     youngest = ages == ages.min()
     matches = [assign(rows[youngest], columns[youngest], cost_of(rows[youngest], columns[youngest]), limit)]
     # Costs are dear: ask for the older ages' only now, when most detections are taken.
-    left = np.flatnonzero(~youngest & ~np.isin(columns, matches[0][1]))
+    is_free = np.ones(int(columns.max()) + 1, bool)
+    is_free[matches[0][1]] = False
+    left = np.flatnonzero(~youngest & is_free[columns])
     costs = cost_of(rows[left], columns[left])
     left, costs = left[costs <= limit], costs[costs <= limit]
     for age in np.unique(ages[left]):
         level = ages[left] == age
         matches.append(assign(rows[left[level]], columns[left[level]], costs[level], limit))
-        open_ = ~np.isin(columns[left], matches[-1][1])
-        left, costs = left[open_], costs[open_]
+        is_free[matches[-1][1]] = False
+        still_free = is_free[columns[left]]
+        left, costs = left[still_free], costs[still_free]
     return np.concatenate([match[0] for match in matches]), np.concatenate([match[1] for match in matches])

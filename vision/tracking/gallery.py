@@ -5,6 +5,8 @@ Rows run parallel to the rows of ``TrackTable``. Embeddings are stored with unit
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 import numpy.typing as npt
 
@@ -45,6 +47,26 @@ class Gallery:
         # Zero pages are mapped when first written, so a gallery costs memory only as it fills.
         self.embeddings: FloatArray = np.zeros((capacity, size, width), np.float32)
         self.written = np.zeros(capacity, np.int64)
+
+    @classmethod
+    def from_arrays(cls, embeddings: FloatArray, written: npt.NDArray[np.int64], size: int) -> Self:
+        """Return the gallery that ``to_arrays`` gave; raises InvalidInputError when the arrays do not fit."""
+        rows, used = embeddings.shape[:2] if embeddings.ndim == 3 else (0, size + 1)
+        fits = embeddings.dtype == np.float32 and written.shape == (rows,) and used <= size
+        if not fits or np.minimum(written, size).max(initial=0) > used:
+            raise InvalidInputError(
+                f"tracker state needs a gallery float32 [M, up to {size}, D] and its counts [M], got "
+                f"{embeddings.dtype} {embeddings.shape} and {written.shape}; use the settings it was saved with"
+            )
+        gallery = cls(size, embeddings.shape[2], rows)
+        gallery.embeddings[:, :used] = embeddings
+        gallery.written[:] = written
+        return gallery
+
+    def to_arrays(self, count: int) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+        """Return copies of the slots in use and of ``written`` of the first ``count`` rows."""
+        used = int(min(self.written[:count].max(initial=0), self.size))
+        return self.embeddings[:count, :used].copy(), self.written[:count].copy()
 
     def reserve(self, capacity: int) -> None:
         """Make room for ``capacity`` rows, keeping those that exist."""

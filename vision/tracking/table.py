@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+
+from vision.errors import InvalidInputError
 
 Rows = npt.NDArray[np.intp]
 
@@ -45,6 +48,22 @@ class TrackTable:
 
     def __setitem__(self, name: str, values: npt.NDArray[Any] | float) -> None:
         self._columns[name][: self._length] = values
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Return a table with copies of ``columns``; raises InvalidInputError unless they fit ``COLUMNS``."""
+        count = len(columns.get("ids", ()))
+        table = cls()
+        rows = table.append(count)
+        for name, (dtype, shape) in COLUMNS.items():
+            found = columns.get(name)
+            if found is None or found.shape != (count, *shape) or found.dtype != dtype:
+                actual = "nothing" if found is None else f"{found.dtype} {found.shape}"
+                raise InvalidInputError(
+                    f"tracker state needs {name} as {np.dtype(dtype)} {(count, *shape)}, got {actual}; save it again"
+                )
+            table[name][rows] = found
+        return table
 
     @property
     def capacity(self) -> int:

@@ -7,17 +7,21 @@ gallery.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 import numpy as np
+import numpy.typing as npt
 
 from vision.errors import InvalidInputError
 from vision.geometry.boxes import Boxes, cxcyah_to_xyxy, xyxy_to_cxcyah
 from vision.geometry.iou import pairwise_iou
 from vision.tracking import kalman
-from vision.tracking.assignment import Costs, Indices, Matches, assign, match_cascade
+from vision.tracking.assignment import Costs, Indices, Matches, assign, match_cascade, others
 from vision.tracking.config import TrackerConfig
 from vision.tracking.cost import BoolMatrix, appearance_cost, iou_cost, labels_agree
 from vision.tracking.gallery import Gallery, unit_rows
-from vision.tracking.table import TrackTable
+from vision.tracking.table import COLUMNS, TrackTable
 from vision.types import Detections, FloatArray, IntArray, Tracks, TrackState
 
 
@@ -81,10 +85,38 @@ class Tracker:
         detection_index = np.full(len(self._table), -1)
         detection_index[rows] = usable[columns]
         detection_index = self._end_missing(detection_index)
-        unmatched = np.setdiff1d(np.arange(len(usable)), columns)
+        unmatched = others(len(usable), columns)
         born = self._begin(boxes[unmatched], detections[usable[unmatched]])
         self._remember(born, None if embeddings is None else embeddings[unmatched])
         return self._report(np.concatenate([detection_index, usable[unmatched]]))
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return copies of the whole state; ``from_arrays`` goes on from there with exactly the same results."""
+        arrays = {name: self._table[name].copy() for name in COLUMNS}
+        # NaN stands for "no clock yet"; frame indices stay exact up to 2^53.
+        clock = [np.nan if value is None else value for value in (self._frame_index, self._timestamp_s)]
+        arrays["clock"] = np.array([self._next_id, *clock], np.float64)
+        if self._gallery is not None:
+            arrays["gallery"], arrays["written"] = self._gallery.to_arrays(len(self._table))
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, config: TrackerConfig, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Return a tracker in the state ``to_arrays`` gave; raises InvalidInputError when the arrays do not fit."""
+        tracker = cls(config)
+        tracker._table = TrackTable.from_columns(arrays)
+        clock = arrays.get("clock", np.zeros(0))
+        if clock.shape != (3,) or not clock[0] > tracker._table["ids"].max(initial=0):
+            raise InvalidInputError(
+                f"tracker state needs clock [3] with the next id, got {clock.tolist()}; save it again"
+            )
+        tracker._next_id = int(clock[0])
+        tracker._frame_index = None if np.isnan(clock[1]) else int(clock[1])
+        tracker._timestamp_s = None if np.isnan(clock[2]) else float(clock[2])
+        if "gallery" in arrays:
+            tracker._gallery = Gallery.from_arrays(arrays["gallery"], arrays["written"], config.gallery_size)
+            tracker._gallery.reserve(tracker._table.capacity)
+        return tracker
 
     # --- checks of the input ---
 
@@ -149,7 +181,7 @@ class Tracker:
             # A track born in a frame without embeddings has no appearance to compare; overlap is all it has.
             is_open |= self._gallery.written[: len(table)] == 0
         is_open[rows] = False
-        open_columns = np.setdiff1d(np.arange(len(boxes)), columns)
+        open_columns = others(len(boxes), columns)
         late_rows, late_columns = self._match_overlapping(
             np.flatnonzero(is_open), open_columns, predicted, corners, compatible
         )
