@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -56,7 +57,8 @@ def embed(
         embedder = build_embedder(settings.embedding, settings.runtime)
         if embedder is None:
             raise ConfigError("embedding.model must name an embedder, got 'none'; pass --model NAME")
-        summary, names, vectors = _embed_frames(opened, max_frames, embedder, settings.embedding.max_batch)
+        with closing(embedder):
+            summary, names, vectors = _embed_frames(opened, max_frames, embedder, settings.embedding.max_batch)
         _save(out, names, vectors)
         return report_run(summary, len(opened.errors))
 

@@ -1,0 +1,150 @@
+"""The frame loop, its summary, the progress lines and the plan of outputs, without a model."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vision.cli.frames import GracefulStop, RunSummary, report_run, write_frames
+from vision.cli.outputs import OutputPlan
+from vision.cli.progress import Progress
+from vision.errors import ConfigError, OutputExistsError
+from vision.types import Detections, FrameResult, Tracks
+
+
+def result(index: int, ids: tuple[int, ...] = ()) -> FrameResult:
+    boxes = np.tile(np.float32([0, 0, 5, 9]), (len(ids), 1))
+    ones = np.ones(len(ids), np.int64)
+    tracks = Tracks(boxes, np.array(ids, np.int64), np.ones(len(ids), np.float32), ones, ones, ones, ones, ones)
+    detections = Detections(boxes, np.ones(len(ids), np.float32), ones)
+    return FrameResult(frame_index=index, detections=detections, tracks=tracks)
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.indices: list[int] = []
+
+    def write(self, frame: Any, result: FrameResult) -> None:
+        self.indices.append(result.frame_index)
+
+
+def test_write_frames_counts_tracks_and_detections() -> None:
+    recorder = Recorder()
+    results = iter([(None, result(0, (1,))), (None, result(1, (1, 2))), (None, result(2))])
+    summary = write_frames(results, [recorder], "track", 3)
+    assert recorder.indices == [0, 1, 2]
+    assert (summary.frames, summary.detections, dict(summary.track_lengths)) == (3, 3, {1: 2, 2: 1})
+    assert not summary.interrupted
+    assert "2 tracks (longest 2 frames)" in summary.line()
+
+
+def test_ctrl_c_ends_after_the_frame_and_closes_the_generator() -> None:
+    closed = []
+
+    def endless() -> Iterator[tuple[None, FrameResult]]:
+        try:
+            for index in range(1000):
+                if index == 2:
+                    os.kill(os.getpid(), signal.SIGINT)
+                yield None, result(index)
+        finally:
+            closed.append(True)
+
+    before = signal.getsignal(signal.SIGINT)
+    recorder = Recorder()
+    summary = write_frames(endless(), [recorder], "track", None)
+    assert summary.interrupted
+    assert recorder.indices == [0, 1, 2]
+    assert closed == [True]
+    assert signal.getsignal(signal.SIGINT) is before
+    assert report_run(summary) == 130
+
+
+def test_the_second_ctrl_c_breaks_at_once() -> None:
+    with GracefulStop() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_an_error_in_the_stream_restores_the_handler() -> None:
+    def broken() -> Iterator[tuple[None, FrameResult]]:
+        yield None, result(0)
+        raise ConfigError("broken")
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ConfigError):
+        write_frames(broken(), [], "track", None)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    ("summary", "failed", "code"),
+    [
+        (RunSummary(frames=3), 0, 0),
+        (RunSummary(), 0, 0),
+        (RunSummary(frames=3), 1, 3),
+        (RunSummary(), 2, 1),
+        (RunSummary(frames=3, interrupted=True), 1, 130),
+    ],
+)
+def test_report_run_exit_codes(summary: RunSummary, failed: int, code: int) -> None:
+    assert report_run(summary, failed) == code
+
+
+def test_progress_lines_when_stderr_is_no_terminal(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("vision.cli.progress.time.perf_counter", lambda: now[0])
+    with Progress("detect", 40) as progress:
+        for _ in range(20):
+            now[0] += 0.5
+            progress.advance()
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == [
+        "detect: 10/40 frames, 2.0 frames/s, 15 s left",
+        "detect: 20/40 frames, 2.0 frames/s, 10 s left",
+    ]
+    assert progress.seconds == 10.0
+    progress.total = None
+    assert progress.line() == "detect: 20 frames, 2.0 frames/s"
+
+
+def test_the_plan_of_a_folder_keeps_paths_that_were_given() -> None:
+    plan = OutputPlan(mot=Path("mine.txt")).with_folder(Path("run"))
+    assert plan.paths() == [
+        Path("mine.txt"),
+        Path("run/results.jsonl"),
+        Path("run/annotated.mp4"),
+        Path("run/config.toml"),
+    ]
+
+
+def test_the_plan_refuses_what_exists(tmp_path: Path) -> None:
+    taken = tmp_path / "taken.txt"
+    taken.write_text("x")
+    with pytest.raises(OutputExistsError, match="exists already"):
+        OutputPlan(mot=taken).refuse_existing()
+    OutputPlan(mot=taken, overwrite=True).refuse_existing()
+    with pytest.raises(ConfigError, match="a file of its own"):
+        OutputPlan(mot=taken, jsonl=taken, overwrite=True).refuse_existing()
+    with pytest.raises(ConfigError, match="the source itself"):
+        OutputPlan(mot=taken, overwrite=True).refuse_existing(str(taken))
+    with pytest.raises(OutputExistsError):
+        OutputPlan(mot=tmp_path, overwrite=True).refuse_existing()  # a folder where a file should go
+
+
+def test_the_plan_accepts_an_empty_picture_folder(tmp_path: Path) -> None:
+    OutputPlan(images=tmp_path).refuse_existing()
+    (tmp_path / "old.png").write_bytes(b"x")
+    with pytest.raises(OutputExistsError):
+        OutputPlan(images=tmp_path).refuse_existing()
+    OutputPlan(images=tmp_path, overwrite=True).refuse_existing()
