@@ -1,12 +1,13 @@
 """DeepSORT over arrays: Detections (and their embeddings) in, Tracks out; the tracking stage of a frame.
 
-One update: predict all tracks, match them (``_associate``), correct the matched, begin tracks for detections left over,
+One update: predict all tracks, match them (``associate``), correct the matched, begin tracks for detections left over,
 end those missing for too long. No Python object and no Python loop per track: the state is a table of columns and a
 gallery.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -15,14 +16,13 @@ import numpy.typing as npt
 
 from vision.errors import InvalidInputError
 from vision.geometry.boxes import Boxes, cxcyah_to_xyxy, xyxy_to_cxcyah
-from vision.geometry.iou import pairwise_iou
 from vision.tracking import kalman
-from vision.tracking.assignment import Costs, Indices, Matches, assign, match_cascade, others
+from vision.tracking.assignment import Indices, others
+from vision.tracking.association import associate
 from vision.tracking.config import TrackerConfig
-from vision.tracking.cost import BoolMatrix, appearance_cost, iou_cost, labels_agree
 from vision.tracking.gallery import Gallery, unit_rows
 from vision.tracking.table import COLUMNS, TrackTable
-from vision.types import Detections, FloatArray, IntArray, Tracks, TrackState
+from vision.types import Detections, FloatArray, Tracks, TrackState
 
 
 class Tracker:
@@ -79,7 +79,9 @@ class Tracker:
         if embeddings is not None and self._gallery is None:
             self._gallery = Gallery(self.config.gallery_size, embeddings.shape[1], self._table.capacity)
         self._predict(dt)
-        rows, columns = self._associate(boxes, detections.labels[usable], embeddings)
+        rows, columns = associate(
+            self._table, self._gallery, boxes, detections.labels[usable], embeddings, self.config, self._noise
+        )
         self._correct(rows, boxes[columns], detections[usable[columns]])
         self._remember(rows, None if embeddings is None else embeddings[columns])
         detection_index = np.full(len(self._table), -1)
@@ -147,6 +149,8 @@ class Tracker:
                 f"frame_index must be above {self._frame_index}, the last one, got {frame_index}; "
                 "feed frames in order, one tracker a stream, or call reset()"
             )
+        if timestamp_s is not None and not math.isfinite(timestamp_s):
+            raise InvalidInputError(f"timestamp_s must be finite seconds, got {timestamp_s}; leave the time out")
         if timestamp_s is not None and self._timestamp_s is not None:
             if timestamp_s <= self._timestamp_s:
                 raise InvalidInputError(
@@ -168,62 +172,6 @@ class Tracker:
         table["mean"], table["covariance"] = kalman.predict(mean, table["covariance"], self._noise, dt)
         table["ages"] += 1
         table["time_since_update"] += 1
-
-    def _associate(self, boxes: Boxes, labels: IntArray, embeddings: FloatArray | None) -> Matches:
-        """Return matched track rows and detections: the cascade for confirmed tracks, then overlap for the rest."""
-        table = self._table
-        # One comparison for both stages; None when every pair may match.
-        compatible = labels_agree(table["labels"], labels) if self.config.per_class else None
-        predicted, corners = cxcyah_to_xyxy(table["mean"][:, :4]), cxcyah_to_xyxy(boxes)
-        rows, columns = self._match_gated(boxes, predicted, corners, compatible, embeddings)
-        is_open = ~table["confirmed"] | (table["time_since_update"] == 1)
-        if embeddings is not None and self._gallery is not None:
-            # A track born in a frame without embeddings has no appearance to compare; overlap is all it has.
-            is_open |= self._gallery.written[: len(table)] == 0
-        is_open[rows] = False
-        open_columns = others(len(boxes), columns)
-        late_rows, late_columns = self._match_overlapping(
-            np.flatnonzero(is_open), open_columns, predicted, corners, compatible
-        )
-        return np.concatenate([rows, late_rows]), np.concatenate([columns, late_columns])
-
-    def _match_gated(
-        self,
-        boxes: Boxes,
-        predicted: Boxes,
-        corners: Boxes,
-        compatible: BoolMatrix | None,
-        embeddings: FloatArray | None,
-    ) -> Matches:
-        """Return the cascade's matches of confirmed tracks with detections inside their motion gate."""
-        table, config, gallery = self._table, self.config, self._gallery
-        confirmed = np.flatnonzero(table["confirmed"])
-        distance = kalman.gating_distance(table["mean"][confirmed], table["covariance"][confirmed], boxes, self._noise)
-        possible = distance <= config.gate
-        if compatible is not None:
-            possible &= compatible[confirmed]
-        order, columns = np.nonzero(possible)
-        rows = confirmed[order]
-
-        def cost_of(rows: Indices, columns: Indices) -> Costs:
-            if embeddings is None or gallery is None:
-                return iou_cost(predicted[rows], corners[columns])
-            return appearance_cost(gallery, rows, columns, embeddings, config.max_cosine_distance)
-
-        limit = config.max_iou_distance if embeddings is None else config.max_cosine_distance
-        return match_cascade(rows, columns, table["time_since_update"][rows], cost_of, limit)
-
-    def _match_overlapping(
-        self, rows: Indices, columns: Indices, predicted: Boxes, corners: Boxes, compatible: BoolMatrix | None
-    ) -> Matches:
-        """Return the best matches by IoU of the given tracks and detections (Bewley 2016)."""
-        overlap = pairwise_iou(predicted[rows], corners[columns])
-        # A pair must overlap at all, also where max_iou_distance is 1.
-        possible = (overlap > 0) & (1 - overlap <= self.config.max_iou_distance)
-        if compatible is not None:
-            possible &= compatible[np.ix_(rows, columns)]
-        i, j = np.nonzero(possible)
-        return assign(rows[i], columns[j], 1 - overlap[i, j], self.config.max_iou_distance)
 
     def _correct(self, rows: Indices, boxes: Boxes, matched: Detections) -> None:
         """Bring matched tracks to their detections."""

@@ -154,6 +154,11 @@ def test_time_must_advance(times: dict[str, float]) -> None:
     tracker.update(detections(BOX), **times)  # type: ignore[arg-type]
 
 
+def test_a_timestamp_must_be_a_number() -> None:
+    with pytest.raises(InvalidInputError, match="finite"):
+        Tracker().update(detections(BOX), timestamp_s=float("nan"))
+
+
 def test_timestamps_stretch_the_prediction_over_dropped_frames() -> None:
     tracker = Tracker(TrackerConfig(nominal_fps=10, output_coasting=5))
     for index in range(20):
