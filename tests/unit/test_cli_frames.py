@@ -15,23 +15,31 @@ from vision.cli.frames import GracefulStop, RunSummary, report_run, write_frames
 from vision.cli.outputs import OutputPlan
 from vision.cli.progress import Progress
 from vision.errors import ConfigError, OutputExistsError
-from vision.types import Detections, FrameResult, Tracks
+from vision.io.writers.base import Writer
+from vision.types import Detections, FrameResult, Tracks, TrackState
 
 
 def result(index: int, ids: tuple[int, ...] = ()) -> FrameResult:
     boxes = np.tile(np.float32([0, 0, 5, 9]), (len(ids), 1))
     ones = np.ones(len(ids), np.int64)
-    tracks = Tracks(boxes, np.array(ids, np.int64), np.ones(len(ids), np.float32), ones, ones, ones, ones, ones)
+    confirmed = np.full(len(ids), TrackState.CONFIRMED)
+    tracks = Tracks(
+        boxes, np.array(ids, np.int64), np.ones(len(ids), np.float32), ones, confirmed, ones, ones * 0, ones
+    )
     detections = Detections(boxes, np.ones(len(ids), np.float32), ones)
     return FrameResult(frame_index=index, detections=detections, tracks=tracks)
 
 
-class Recorder:
+class Recorder(Writer):
     def __init__(self) -> None:
         self.indices: list[int] = []
 
     def write(self, frame: Any, result: FrameResult) -> None:
         self.indices.append(result.frame_index)
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
 
 
 def test_write_frames_counts_tracks_and_detections() -> None:

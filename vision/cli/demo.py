@@ -32,7 +32,7 @@ def demo(
     """Track the people of a street scene: annotated video, MOT rows, JSON lines and a contact sheet."""
     settings = options.pipeline_config(None, overrides, device=device)
     from vision.cli.frames import expected_frames, report_run, write_frames
-    from vision.cli.outputs import OutputPlan
+    from vision.cli.outputs import OutputPlan, RunFacts
     from vision.io.sources import open_source
 
     plan = replace(OutputPlan(overwrite=True).with_folder(out), sheet=out / "contact-sheet.png")
@@ -42,11 +42,16 @@ def demo(
 
         total = expected_frames(opened, max_frames)
         typer.echo(f"tracking the people of {CLIP.name} with {settings.detection.model}", err=True)
-        with (
-            closing(build_pipeline(settings)) as pipeline,
-            plan.open(fps=opened.fps, class_names=pipeline.class_names, frame_count=total) as writers,
-        ):
-            summary = write_frames(pipeline.run(islice(opened, max_frames)), writers, "demo", total)
+        with closing(build_pipeline(settings)) as pipeline:
+            facts = RunFacts(
+                settings=settings,
+                source=CLIP.name,
+                class_names=pipeline.class_names,
+                fps=opened.fps,
+                frame_count=total,
+            )
+            with plan.open(facts) as writers:
+                summary = write_frames(pipeline.run(islice(opened, max_frames)), writers, "demo", total)
         plan.record(settings)
         code = report_run(summary, len(opened.errors))
     _print_findings(summary, plan)

@@ -43,7 +43,7 @@ def detect(
         typer.echo(to_toml(settings), nl=False)
         return 0
     from vision.cli.frames import expected_frames, report_run, write_frames
-    from vision.cli.outputs import OutputPlan
+    from vision.cli.outputs import OutputPlan, RunFacts
     from vision.io.sources import open_source
 
     plan = OutputPlan(
@@ -53,10 +53,11 @@ def detect(
     with open_source(source) as opened:
         from vision.build import build_pipeline
 
-        with (
-            closing(build_pipeline(settings, track=False, embed=False)) as pipeline,
-            plan.open(fps=opened.fps, class_names=pipeline.class_names) as writers,
-        ):
-            results = pipeline.run(islice(opened, max_frames))
-            summary = write_frames(results, writers, "detect", expected_frames(opened, max_frames))
+        total = expected_frames(opened, max_frames)
+        with closing(build_pipeline(settings, track=False, embed=False)) as pipeline:
+            facts = RunFacts(
+                settings=settings, source=source, class_names=pipeline.class_names, fps=opened.fps, frame_count=total
+            )
+            with plan.open(facts) as writers:
+                summary = write_frames(pipeline.run(islice(opened, max_frames)), writers, "detect", total)
         return report_run(summary, len(opened.errors))

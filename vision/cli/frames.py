@@ -17,14 +17,8 @@ from vision.cli.progress import Progress
 
 if TYPE_CHECKING:
     from vision.io.sources import Source
+    from vision.io.writers.base import Writer
     from vision.types import Frame, FrameResult
-
-
-class Writer(Protocol):
-    """What a result writer of ``vision.io.writers`` offers to the loop."""
-
-    def write(self, frame: Any, result: FrameResult, /) -> None:
-        """Write one frame's result."""
 
 
 @runtime_checkable
@@ -43,7 +37,7 @@ class RunSummary:
         frames: results written.
         seconds: wall time of the loop.
         detections: boxes over all frames.
-        track_lengths: frames in which each track id was reported.
+        track_lengths: frames in which each track id was seen.
         interrupted: Ctrl-C ended the run early.
     """
 
@@ -59,12 +53,14 @@ class RunSummary:
         return self.frames / max(self.seconds, 1e-9)
 
     def add(self, result: FrameResult) -> None:
-        """Count one result."""
+        """Count one result; of its tracks those that are written: confirmed and seen in this frame."""
+        from vision.io.writers.base import reported_tracks
+
         self.frames += 1
         if result.detections is not None:
             self.detections += len(result.detections)
         if result.tracks is not None:
-            self.track_lengths.update(result.tracks.ids.tolist())
+            self.track_lengths.update(reported_tracks(result.tracks).ids.tolist())
 
     def line(self) -> str:
         """Return the run in one line.
@@ -136,7 +132,6 @@ def report_run(summary: RunSummary, failed: int = 0) -> int:
     """
     typer.echo(summary.line(), err=True)
     if summary.interrupted:
-        typer.echo("interrupted; the outputs hold the frames so far", err=True)
         return INTERRUPTED
     if failed:
         written = "what could be read is written" if summary.frames else "nothing could be read"

@@ -74,8 +74,6 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except (VisionError, OSError) as exc:
         code = _report(exc)
     except (KeyboardInterrupt, typer.Abort):
-        # Before the frames begin there is nothing to finish; within them `frames.py` handles Ctrl-C.
-        typer.echo("interrupted", err=True)
         code = INTERRUPTED
     except Exception as exc:
         # typer's own errors (an unknown option, a missing argument) know how to show themselves; others are our bugs.
@@ -83,6 +81,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             raise
         exc.show()
         code = getattr(exc, "exit_code", USAGE)
+    # Ctrl-C ends up here from the frame loop, which finishes its frame first, and from anywhere before it.
+    if code == INTERRUPTED:
+        typer.echo("interrupted; outputs that were begun hold the frames so far", err=True)
     sys.exit(code if isinstance(code, int) else OK)
 
 

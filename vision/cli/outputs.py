@@ -9,14 +9,32 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vision.cli.frames import Writer
-from vision.errors import ConfigError, OutputExistsError
+from vision.errors import ConfigError, OutputExistsError, closest_hint
 
 if TYPE_CHECKING:
     from vision.config import PipelineConfig
-    from vision.types import Frame, FrameResult
+    from vision.io.writers.base import Writer
 
 STDOUT = Path("-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What writers need to know about a run before its first frame.
+
+    Attributes:
+        settings: the effective configuration, recorded in the outputs.
+        source: SOURCE as the user gave it.
+        class_names: name of each label.
+        fps: frames a second of the source, or None.
+        frame_count: frames to expect, or None.
+    """
+
+    settings: PipelineConfig
+    source: str
+    class_names: tuple[str, ...] = ()
+    fps: float | None = None
+    frame_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,21 +103,47 @@ class OutputPlan:
                 )
 
     @contextmanager
-    def open(
-        self, *, fps: float | None = None, class_names: Sequence[str] = (), frame_count: int | None = None
-    ) -> Iterator[list[Writer]]:
+    def open(self, run: RunFacts) -> Iterator[list[Writer]]:
         """Open the writers; on leaving they are closed, which gives the files their final names."""
-        from vision.io import writers
-
         with ExitStack() as stack:
-            opened: list[Writer] = []
-            if self.mot is not None:
-                opened.append(stack.enter_context(writers.MotWriter(self.mot, overwrite=self.overwrite)))
-            if self.jsonl == STDOUT:
-                opened.append(StdoutJsonl())
-            elif self.jsonl is not None:
-                opened.append(stack.enter_context(writers.JsonlWriter(self.jsonl, overwrite=self.overwrite)))
-            yield opened
+            yield [stack.enter_context(writer) for writer in self._build(run)]
+
+    def _build(self, run: RunFacts) -> Iterator[Writer]:
+        """Yield a writer for each output; their imports stay here, for a MOT file needs no drawing."""
+        if self.mot is not None:
+            from vision.io.writers.mot import MotWriter
+
+            yield MotWriter(self.mot, overwrite=self.overwrite)
+        if self.jsonl is not None:
+            from vision.config import to_dict
+            from vision.io.writers.jsonl import JsonlWriter
+
+            yield JsonlWriter(
+                self.jsonl,
+                class_names=run.class_names,
+                config=to_dict(run.settings),
+                source=run.source,
+                overwrite=self.overwrite,
+            )
+        if self.coco is not None:
+            yield self._build_coco(self.coco, run.class_names)
+
+    def _build_coco(self, path: Path, class_names: Sequence[str]) -> Writer:
+        """Return the COCO writer: ids from the ground truth's names, or COCO's own numbering from 1 without one."""
+        from vision.io.writers.coco import CocoWriter, read_coco_index
+
+        if self.coco_gt is None:
+            return CocoWriter(path, category_ids=range(1, len(class_names) + 1), overwrite=self.overwrite)
+        index = read_coco_index(self.coco_gt)
+        absent = [name for name in class_names if name not in index.category_ids]
+        if absent:
+            raise ConfigError(
+                f"--coco-gt must have a category for each class of the model, {self.coco_gt} lacks {absent[0]!r}"
+                f"{closest_hint(absent[0], index.category_ids)}; pass the ground truth of these classes",
+                path=self.coco_gt,
+            )
+        category_ids = [index.category_ids[name] for name in class_names]
+        return CocoWriter(path, category_ids=category_ids, image_ids=index.image_ids, overwrite=self.overwrite)
 
     def record(self, settings: PipelineConfig) -> None:
         """Write the effective settings beside the outputs, where the plan has a place for them."""
@@ -108,14 +152,3 @@ class OutputPlan:
         if self.config is not None:
             self.config.parent.mkdir(parents=True, exist_ok=True)
             self.config.write_text(to_toml(settings), encoding="utf-8")
-
-
-class StdoutJsonl:
-    """Writes one JSON object a frame to stdout, flushed each time so that a reader at the pipe follows the stream."""
-
-    def write(self, frame: Frame | None, result: FrameResult) -> None:
-        """Write one line."""
-        import orjson
-
-        sys.stdout.buffer.write(orjson.dumps(result.to_dict()) + b"\n")
-        sys.stdout.buffer.flush()

@@ -90,7 +90,8 @@ def track(
 def _associate(detections: Path, settings: PipelineConfig, plan: OutputPlan, max_frames: int | None) -> int:
     """Run the tracker alone over the frames of a detection file."""
     from vision.cli.frames import report_run, write_frames
-    from vision.io.writers import read_mot
+    from vision.cli.outputs import RunFacts
+    from vision.io.writers.mot import read_mot
     from vision.tracking.tracker import Tracker
     from vision.types import Detections, FrameResult
 
@@ -105,7 +106,7 @@ def _associate(detections: Path, settings: PipelineConfig, plan: OutputPlan, max
             tracks = tracker.update(found, frame_index=index)
             yield None, FrameResult(frame_index=index, source=detections.name, detections=found, tracks=tracks)
 
-    with plan.open() as writers:
+    with plan.open(RunFacts(settings=settings, source=str(detections), frame_count=total)) as writers:
         summary = write_frames(results(), writers, "track", total)
     plan.record(settings)
     return report_run(summary)
@@ -116,20 +117,23 @@ def _track_source(
 ) -> int:
     """Run the pipeline over the frames of a source, with the detector's or the file's detections."""
     from vision.cli.frames import expected_frames, report_run, write_frames
+    from vision.cli.outputs import RunFacts
     from vision.io.sources import open_source
-    from vision.io.writers import read_mot
+    from vision.io.writers.mot import read_mot
 
     by_frame = None if detections is None else read_mot(detections)
     with open_source(source) as opened:
         from vision.build import build_pipeline
 
-        with (
-            closing(build_pipeline(settings, detect=by_frame is None)) as pipeline,
-            plan.open(fps=opened.fps, class_names=pipeline.class_names) as writers,
-        ):
+        total = expected_frames(opened, max_frames)
+        with closing(build_pipeline(settings, detect=by_frame is None)) as pipeline:
             frames = islice(opened, max_frames)
             results = pipeline.run(frames) if by_frame is None else _with_detections(pipeline, frames, by_frame)
-            summary = write_frames(results, writers, "track", expected_frames(opened, max_frames))
+            facts = RunFacts(
+                settings=settings, source=source, class_names=pipeline.class_names, fps=opened.fps, frame_count=total
+            )
+            with plan.open(facts) as writers:
+                summary = write_frames(results, writers, "track", total)
         plan.record(settings)
         return report_run(summary, len(opened.errors))
 
