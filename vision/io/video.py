@@ -1,0 +1,296 @@
+"""Video on disk or from RTSP to upright RGB frames with exact timestamps: the first step of a frame's path for video.
+
+Frames are decoded one at a time, so memory stays flat in the length of the video. Timestamps come from the stream
+(pts times time base) and not from a frame count, which keeps variable frame rates true.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from vision.errors import LimitExceededError, MediaError
+from vision.io.images import DEFAULT_LIMITS
+from vision.types import Frame, ImageArray
+
+logger = logging.getLogger(__name__)
+
+STREAM_SCHEMES = ("rtsp://", "rtsps://")
+
+# Playlist formats (hls, concat, dash) are left out: a file of that kind makes FFmpeg open other files and addresses.
+_FILE_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,live_flv,asf,ogg,mxf,nut,"
+    "yuv4mpegpipe,mjpeg,gif,dv,vc1,rm,wtv"
+)
+
+
+def is_stream_address(source: str) -> bool:
+    """Return whether the source is an RTSP address."""
+    return source.lower().startswith(STREAM_SCHEMES)
+
+
+def mask_credentials(address: str) -> str:
+    """Return the address without user name and password, for messages and results.
+
+    >>> mask_credentials("rtsp://admin:secret@10.0.0.5/cam")
+    'rtsp://***@10.0.0.5/cam'
+    """
+    return re.sub(r"(?<=://)[^/]*@", "***@", address)
+
+
+class VideoReader:
+    """An iterator over the frames of one video; opened and checked at construction, read once.
+
+    Pixels are those that are stored: a non-square pixel shape is not stretched out. The rotation and mirroring that a
+    phone writes into the file are applied, so frames are upright.
+
+    Args:
+        source: path of a video file, or an rtsp:// address (TCP transport).
+        max_pixels: largest frame accepted, width times height.
+        timeout_s: for addresses: seconds to wait for the connection and for each read, > 0.
+        name: what to write into Frame.source; the source itself by default, without credentials.
+
+    Attributes:
+        truncated: True once some part could not be read (a cut or damaged file, a lost connection). What can be
+            decoded is delivered, and a warning is logged once.
+
+    Raises:
+        MediaError: no such file or address, not a video, no video stream, or not a single frame in it. While
+            iterating, damage ends or thins the frames and sets ``truncated`` instead.
+        LimitExceededError: a frame has more than max_pixels.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        *,
+        max_pixels: int = DEFAULT_LIMITS.max_pixels,
+        timeout_s: float = 10.0,
+        name: str | None = None,
+    ) -> None:
+        self.name = mask_credentials(str(source)) if name is None else name
+        self.truncated = False
+        self._max_pixels = max_pixels
+        self._is_live = is_stream_address(str(source))
+        self._container = _open_container(str(source), self.name, timeout_s)
+        try:
+            self._stream = _pick_stream(self._container, self.name)
+            self._check_size(self._stream.width, self._stream.height)
+            # Threads over frames hold several pictures back; a live source wants the newest one.
+            self._stream.thread_type = "SLICE" if self._is_live else "AUTO"
+            self._frames = self._decode()
+            # The first frame proves that the video can be decoded and tells its upright size.
+            self._pending: Frame | None = next(self._frames, None)
+            if self._pending is None:
+                raise MediaError(
+                    f"{self.name} has no frame that can be decoded; it is empty or damaged, export it again",
+                    expected="at least one frame",
+                    actual="none",
+                    path=source,
+                )
+        except BaseException:
+            self._container.close()
+            raise
+        self._size_hw = self._pending.size_hw
+
+    @property
+    def fps(self) -> float | None:
+        """Average frames a second, or None when the stream does not tell."""
+        return _frame_rate(self._stream)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the upright frames in pixels."""
+        return self._size_hw
+
+    @property
+    def duration_s(self) -> float | None:
+        """Length in seconds as the header states it, or None (live, or not stated)."""
+        if self._is_live:
+            return None
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        return None if self._container.duration is None else self._container.duration / 1_000_000
+
+    @property
+    def frame_count(self) -> int | None:
+        """Number of frames as the header states or implies it, or None; a damaged file holds fewer."""
+        if self._stream.frames > 0:
+            return int(self._stream.frames)
+        if self.duration_s is None or self.fps is None:
+            return None
+        return max(1, round(self.duration_s * self.fps))
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self
+
+    def __next__(self) -> Frame:
+        frame, self._pending = self._pending, None
+        if frame is not None:
+            return frame
+        return next(self._frames)
+
+    def close(self) -> None:
+        """Close the file or connection; the frames delivered so far stay valid."""
+        self._pending = None
+        self._frames.close()
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _decode(self) -> Generator[Frame, None, None]:
+        """Yield upright frames with timestamps that never go backwards."""
+        start = self._stream.start_time
+        last_s: float | None = None
+        for index, picture in enumerate(self._pictures()):
+            self._check_size(picture.width, picture.height)
+            ticks = picture.pts if picture.pts is not None else picture.dts
+            if ticks is not None:
+                start = ticks if start is None else min(start, ticks)
+            timestamp_s = self._timestamp(ticks, start, index)
+            if last_s is not None and timestamp_s is not None and timestamp_s <= last_s:
+                # Clocks that jump back (joined recordings) would give a tracker a negative time step.
+                timestamp_s = last_s + 1 / (self.fps or 25)
+            last_s = timestamp_s
+            yield Frame(_upright_rgb(picture), index=index, timestamp_s=timestamp_s, source=self.name)
+
+    def _timestamp(self, ticks: int | None, start: int | None, index: int) -> float | None:
+        """Return seconds from the start of the stream; raw streams without a clock count by their frame rate."""
+        if ticks is not None and start is not None and self._stream.time_base is not None:
+            return float((ticks - start) * self._stream.time_base)
+        return None if self.fps is None else index / self.fps
+
+    def _pictures(self) -> Iterator[VideoFrame]:
+        """Yield decoded pictures; damage is noted and what follows it is still tried."""
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError as exc:
+                self._note_damage(exc)
+                return
+            if packet is None:
+                return
+            if packet.is_corrupt:
+                self._note_damage("a packet is cut short")
+            try:
+                pictures = packet.decode()
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError as exc:
+                self._note_damage(exc)
+                continue
+            for picture in pictures:
+                if picture.is_corrupt:
+                    self._note_damage("a picture is incomplete")
+                yield picture
+
+    def _note_damage(self, reason: object) -> None:
+        if not self.truncated:
+            logger.warning(
+                "%s is damaged or cut short (%s); going on with the frames that can be decoded",
+                self.name,
+                _strerror(reason),
+            )
+        self.truncated = True
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > self._max_pixels:
+            raise LimitExceededError(
+                f"frames of {self.name} must have at most {self._max_pixels} pixels, got {width} x {height}; "
+                "scale the video down or raise max_pixels",
+                expected=f"<= {self._max_pixels} pixels",
+                actual=f"{width} x {height}",
+            )
+
+
+def read_video(
+    source: str | Path, *, max_pixels: int = DEFAULT_LIMITS.max_pixels, timeout_s: float = 10.0
+) -> Iterator[Frame]:
+    """Yield the frames of a video file or RTSP address and close it afterwards; errors are those of VideoReader."""
+    with VideoReader(source, max_pixels=max_pixels, timeout_s=timeout_s) as reader:
+        yield from reader
+
+
+def _open_container(source: str, name: str, timeout_s: float) -> InputContainer:
+    """Return the opened file or connection; every FFmpeg error becomes a MediaError of one line."""
+    if is_stream_address(source):
+        options = {"rtsp_transport": "tcp", "timeout": str(int(timeout_s * 1_000_000))}
+        address, advice = source, "check the address, the network and the camera"
+    else:
+        _check_file(source, name)
+        # "file:" keeps a name such as "concat:a|b" from being taken for a protocol.
+        options = {"format_whitelist": _FILE_FORMATS, "protocol_whitelist": "file"}
+        address, advice = f"file:{source}", "pass a video file such as MP4, MKV, WebM, AVI or MPEG-TS"
+    try:
+        return av.open(address, mode="r", options=options, timeout=timeout_s if address == source else None)
+    except (av.error.FFmpegError, OSError) as exc:
+        raise MediaError(
+            f"{name} cannot be opened as video: {_strerror(exc)}; {advice}",
+            expected="a video",
+            actual=_strerror(exc),
+            path=None if address == source else source,
+        ) from exc
+
+
+def _check_file(source: str, name: str) -> None:
+    path = Path(source)
+    if not path.is_file():
+        found = "a directory" if path.is_dir() else "no file of that name"
+        raise MediaError(f"{name} must be a video file, found {found}; check the path", path=path)
+    if path.stat().st_size == 0:
+        raise MediaError(f"{name} must be a video file, found an empty file; export or download it again", path=path)
+
+
+def _pick_stream(container: InputContainer, name: str) -> VideoStream:
+    """Return the first video stream that is not a cover picture."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    raise MediaError(f"{name} must hold a video stream, found none (sound only?); pass another file", path=name)
+
+
+def _frame_rate(stream: VideoStream) -> float | None:
+    for rate in (stream.average_rate, stream.guessed_rate):
+        if rate is not None and rate > 0:
+            return float(rate)
+    return None
+
+
+def _upright_rgb(picture: VideoFrame) -> ImageArray:
+    """Return uint8 [H, W, 3] RGB with the display matrix applied (multiples of 90 degrees and mirroring)."""
+    rgb: ImageArray = np.asarray(picture.to_ndarray(format="rgb24"))
+    matrix: Any = picture.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return rgb
+    # Row vectors of 16.16 fixed point numbers: x' = a x + c y, y' = b x + d y (ISO 14496-12, 6.2.2).
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+    if abs(b) > abs(a):
+        rgb = rgb.transpose(1, 0, 2)
+        flip_columns, flip_rows = c < 0, b < 0
+    else:
+        flip_columns, flip_rows = a < 0, d < 0
+    return np.ascontiguousarray(rgb[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
+
+
+def _strerror(reason: object) -> str:
+    """Return FFmpeg's words for an error without the address, which may hold a password."""
+    return str(getattr(reason, "strerror", None) or reason)

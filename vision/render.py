@@ -1,0 +1,221 @@
+"""Results drawn onto pictures: boxes, labels, traces and segmentation, for annotated outputs and the demo.
+
+supervision draws; this file gives it our types and colours. It is imported on the first drawing, because that takes a
+second that commands without pictures need not pay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from vision.errors import InvalidInputError
+from vision.types import Detections, Frame, FrameResult, ImageArray, SegmentationMap, Tracks, TrackState
+
+# Twelve hues that stay apart on grass, asphalt and skin; neighbours in the list are far apart on the colour circle.
+PALETTE_RGB: tuple[tuple[int, int, int], ...] = (
+    (255, 64, 64), (0, 190, 255), (255, 200, 0), (150, 80, 255), (60, 220, 90), (255, 90, 200),
+    (0, 110, 255), (255, 130, 30), (0, 215, 180), (200, 160, 255), (180, 220, 40), (190, 70, 90),
+)  # fmt: skip
+_BACKGROUND_RGB = (24, 26, 30)
+_TEXT_RGB = (235, 235, 235)
+_CAPTION_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+class Annotator:
+    """Draws results onto copies of frames; one per stream, since it remembers the paths of tracks.
+
+    Args:
+        class_names: name of each label; labels beyond it are shown as numbers.
+        trace_length: frames of each track's path that are drawn, 0 for none.
+        mask_opacity: strength of the segmentation's colours, 0 to 1.
+    """
+
+    def __init__(self, class_names: Sequence[str] = (), *, trace_length: int = 40, mask_opacity: float = 0.5) -> None:
+        self._class_names = tuple(class_names)
+        self._trace_length = trace_length
+        self._mask_opacity = mask_opacity
+        self._pens: _Pens | None = None
+        self._pens_size_hw: tuple[int, int] | None = None
+
+    def draw(self, frame: Frame, result: FrameResult) -> ImageArray:
+        """Return a uint8 [H, W, 3] RGB copy of the frame with the result drawn onto it.
+
+        With a tracker its tracks are drawn (confirmed and matched in this frame, coloured by id), otherwise detections
+        (coloured by class); both lie above the segmentation.
+        """
+        picture: ImageArray = frame.image.copy()
+        if result.segmentation is not None:
+            picture = blend_segmentation(picture, result.segmentation, opacity=self._mask_opacity)
+        if result.tracks is not None:
+            shown = (result.tracks.states == TrackState.CONFIRMED) & (result.tracks.time_since_update == 0)
+            self._draw_tracks(picture, result.tracks[shown])
+        elif result.detections is not None and len(result.detections):
+            self._draw_detections(picture, result.detections)
+        return picture
+
+    def _draw_tracks(self, picture: ImageArray, tracks: Tracks) -> None:
+        pens = self._pens_for(picture)
+        labels = [
+            f"#{track_id} {self._name(label)}"
+            for track_id, label in zip(tracks.ids.tolist(), tracks.labels.tolist(), strict=True)
+        ]
+        values = _to_supervision(tracks, tracks.ids)
+        if pens.trace is not None:
+            # Called without tracks too: its memory of old paths ages by one frame a call.
+            pens.trace.annotate(picture, values)
+        if len(tracks):
+            pens.box.annotate(picture, values)
+            pens.label.annotate(picture, values, labels)
+
+    def _draw_detections(self, picture: ImageArray, detections: Detections) -> None:
+        pens = self._pens_for(picture)
+        labels = [
+            f"{self._name(label)} {score:.2f}"
+            for label, score in zip(detections.labels.tolist(), detections.scores.tolist(), strict=True)
+        ]
+        values = _to_supervision(detections, detections.labels)
+        pens.box.annotate(picture, values)
+        pens.label.annotate(picture, values, labels)
+
+    def _pens_for(self, picture: ImageArray) -> _Pens:
+        """Return the drawing tools for this picture size; a new size starts new traces."""
+        size_hw = picture.shape[0], picture.shape[1]
+        if self._pens is None or self._pens_size_hw != size_hw:
+            self._pens, self._pens_size_hw = _build_pens(size_hw, self._trace_length), size_hw
+        return self._pens
+
+    def _name(self, label: int) -> str:
+        return self._class_names[label] if label < len(self._class_names) else str(label)
+
+
+def blend_segmentation(image: ImageArray, segmentation: SegmentationMap, *, opacity: float = 0.5) -> ImageArray:
+    """Return a copy of the RGB image with each class in its colour; class 0 (background) stays as it is."""
+    if segmentation.labels.shape != image.shape[:2]:
+        raise InvalidInputError(
+            f"a segmentation must have the size of its picture {image.shape[:2]}, got {segmentation.labels.shape}; "
+            "resize the map to the frame"
+        )
+    colours = np.asarray(PALETTE_RGB, np.float32)[(segmentation.labels.astype(np.int64) - 1) % len(PALETTE_RGB)]
+    blended = image * (1 - opacity) + colours * opacity
+    return np.where(segmentation.labels[..., None] == 0, image, blended.round().astype(np.uint8))
+
+
+def contact_sheet(
+    images: Sequence[ImageArray],
+    columns: int = 4,
+    tile_width: int = 320,
+    *,
+    times_s: Sequence[float | None] | None = None,
+) -> ImageArray:
+    """Return one RGB picture with the images [H, W, 3] as tiles, row by row, each above a strip with its time.
+
+    Args:
+        images: uint8 RGB, at least one; other shapes than the first one's are fitted into its tile.
+        columns: tiles in a row, >= 1.
+        tile_width: width of a tile in pixels, >= 16.
+        times_s: seconds shown under each tile; None leaves a strip empty.
+    """
+    if not images or columns < 1 or tile_width < 16:
+        raise InvalidInputError(
+            f"a contact sheet needs an image, columns >= 1 and tile_width >= 16, got {len(images)} images, "
+            f"{columns} columns and {tile_width} pixels; pass frames to show"
+        )
+    times = [None] * len(images) if times_s is None else list(times_s)
+    if len(times) != len(images):
+        raise InvalidInputError(
+            f"times_s must have one entry an image ({len(images)}), got {len(times)}; pass None for unknown"
+        )
+    gap, strip = max(2, tile_width // 80), max(12, tile_width // 12)
+    tile_hw = max(1, round(tile_width * images[0].shape[0] / images[0].shape[1])), tile_width
+    columns = min(columns, len(images))
+    n_rows = math.ceil(len(images) / columns)
+    step_y, step_x = tile_hw[0] + strip + gap, tile_width + gap
+    sheet = np.full((n_rows * step_y + gap, columns * step_x + gap, 3), _BACKGROUND_RGB, np.uint8)
+    for index, (image, time_s) in enumerate(zip(images, times, strict=True)):
+        y, x = gap + index // columns * step_y, gap + index % columns * step_x
+        sheet[y : y + tile_hw[0], x : x + tile_width] = _fit_tile(image, tile_hw)
+        if time_s is not None:
+            _write_caption(sheet, f"{time_s:.2f} s", (x, y + tile_hw[0]), strip)
+    return sheet
+
+
+@dataclass(slots=True)
+class _Pens:
+    """supervision's annotators for one picture size."""
+
+    box: Any
+    label: Any
+    trace: Any | None
+
+
+def _build_pens(size_hw: tuple[int, int], trace_length: int) -> _Pens:
+    import supervision as sv
+
+    # supervision writes its colours as BGR; our pictures are RGB, so red and blue are exchanged here once.
+    palette = sv.ColorPalette([sv.Color(r=b, g=g, b=r) for r, g, b in PALETTE_RGB])
+    ink = sv.ColorPalette([_ink(rgb, sv) for rgb in PALETTE_RGB])
+    # Lines of 2 pixels and 13 pixel letters on 720p, in proportion to the diagonal elsewhere.
+    scale = math.hypot(*size_hw) / 1469
+    thickness = max(1, round(2 * scale))
+    by_track = sv.ColorLookup.TRACK
+    return _Pens(
+        box=sv.BoxAnnotator(palette, thickness=thickness, color_lookup=by_track),
+        label=sv.LabelAnnotator(
+            palette,
+            text_color=ink,
+            text_scale=max(0.3, 0.5 * scale),
+            text_thickness=max(1, round(scale)),
+            text_padding=max(2, round(5 * scale)),
+            color_lookup=by_track,
+        ),
+        trace=sv.TraceAnnotator(
+            palette,
+            position=sv.Position.BOTTOM_CENTER,
+            trace_length=trace_length,
+            thickness=thickness,
+            color_lookup=by_track,
+        )
+        if trace_length > 0
+        else None,
+    )
+
+
+def _ink(rgb: tuple[int, int, int], sv: Any) -> Any:
+    """Return black or white, whichever reads better on the colour (ITU-R BT.601 luma)."""
+    red, green, blue = rgb
+    return sv.Color.BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else sv.Color.WHITE
+
+
+def _to_supervision(objects: Tracks | Detections, colour_keys: Any) -> Any:
+    """Return supervision's detections; their tracker_id carries what decides the colour."""
+    import supervision as sv
+
+    return sv.Detections(
+        xyxy=objects.boxes, confidence=objects.scores, class_id=objects.labels, tracker_id=np.asarray(colour_keys)
+    )
+
+
+def _fit_tile(image: ImageArray, tile_hw: tuple[int, int]) -> ImageArray:
+    """Return the image scaled to fit the tile, centred on the background."""
+    height, width = image.shape[:2]
+    scale = min(tile_hw[0] / height, tile_hw[1] / width)
+    size_wh = max(1, min(tile_hw[1], round(width * scale))), max(1, min(tile_hw[0], round(height * scale)))
+    resized = cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    tile = np.full((*tile_hw, 3), _BACKGROUND_RGB, np.uint8)
+    y, x = (tile_hw[0] - size_wh[1]) // 2, (tile_hw[1] - size_wh[0]) // 2
+    tile[y : y + size_wh[1], x : x + size_wh[0]] = resized
+    return tile
+
+
+def _write_caption(sheet: ImageArray, text: str, top_left_xy: tuple[int, int], strip: int) -> None:
+    """Write one line into the strip below a tile, in place."""
+    scale = strip / 40
+    _, baseline = cv2.getTextSize(text, _CAPTION_FONT, scale, 1)
+    origin = top_left_xy[0] + strip // 4, top_left_xy[1] + strip - baseline // 2 - strip // 4
+    cv2.putText(sheet, text, origin, _CAPTION_FONT, scale, _TEXT_RGB, 1, cv2.LINE_AA)
