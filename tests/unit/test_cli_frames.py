@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vision.cli.frames import GracefulStop, RunSummary, report_run, write_frames
 from vision.cli.outputs import OutputPlan
 from vision.cli.progress import Progress
+from vision.cli.sheet import SharedAnnotator, SheetWriter
 from vision.errors import ConfigError, OutputExistsError
 from vision.io.writers.base import Writer
-from vision.types import Detections, FrameResult, Tracks, TrackState
+from vision.types import Detections, Frame, FrameResult, ImageArray, Tracks, TrackState
 
 
 def result(index: int, ids: tuple[int, ...] = ()) -> FrameResult:
@@ -156,3 +158,30 @@ def test_the_plan_accepts_an_empty_picture_folder(tmp_path: Path) -> None:
     with pytest.raises(OutputExistsError):
         OutputPlan(images=tmp_path).refuse_existing()
     OutputPlan(images=tmp_path, overwrite=True).refuse_existing()
+
+
+@pytest.mark.parametrize("frames", [1, 5, 12, 100])
+def test_the_sheet_holds_a_few_frames_of_any_run(frames: int, tmp_path: Path) -> None:
+    drawn: list[int] = []
+
+    class Counting(SharedAnnotator):
+        def _draw_tracks(self, picture: ImageArray, tracks: Tracks) -> None:
+            drawn.append(len(tracks))
+
+    annotator = Counting()
+    with SheetWriter(tmp_path / "sheet.png", annotator, tiles=6) as writer:
+        for index in range(frames):
+            frame = Frame(np.full((30, 40, 3), index, np.uint8), index=index, timestamp_s=index / 10)
+            annotator.draw(frame, result(index))
+            writer.write(frame, result(index))
+    assert len(drawn) == frames
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        width, height = sheet.size
+    assert width >= 320 * min(frames, 4)
+    assert (height > 400) == (frames > 4)
+
+
+def test_a_sheet_without_frames_is_not_written(tmp_path: Path) -> None:
+    with SheetWriter(tmp_path / "sheet.png", SharedAnnotator()):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -48,7 +48,6 @@ def demo(
                 source=CLIP.name,
                 class_names=pipeline.class_names,
                 fps=opened.fps,
-                frame_count=total,
             )
             with plan.open(facts) as writers:
                 summary = write_frames(pipeline.run(islice(opened, max_frames)), writers, "demo", total)

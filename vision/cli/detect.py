@@ -56,7 +56,11 @@ def detect(
         total = expected_frames(opened, max_frames)
         with closing(build_pipeline(settings, track=False, embed=False)) as pipeline:
             facts = RunFacts(
-                settings=settings, source=source, class_names=pipeline.class_names, fps=opened.fps, frame_count=total
+                settings=settings,
+                source=source,
+                class_names=pipeline.class_names,
+                fps=opened.fps,
+                relative_name=opened.relative_name,
             )
             with plan.open(facts) as writers:
                 summary = write_frames(pipeline.run(islice(opened, max_frames)), writers, "detect", total)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from vision.errors import ConfigError, OutputExistsError, closest_hint
 if TYPE_CHECKING:
     from vision.config import PipelineConfig
     from vision.io.writers.base import Writer
+    from vision.types import Frame
 
 STDOUT = Path("-")
 
@@ -27,14 +28,14 @@ class RunFacts:
         source: SOURCE as the user gave it.
         class_names: name of each label.
         fps: frames a second of the source, or None.
-        frame_count: frames to expect, or None.
+        relative_name: output name of a frame, as the source gives it.
     """
 
     settings: PipelineConfig
     source: str
     class_names: tuple[str, ...] = ()
     fps: float | None = None
-    frame_count: int | None = None
+    relative_name: Callable[[Frame], str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +128,24 @@ class OutputPlan:
             )
         if self.coco is not None:
             yield self._build_coco(self.coco, run.class_names)
+        if self.video is not None or self.images is not None or self.sheet is not None:
+            yield from self._build_drawn(run)
+
+    def _build_drawn(self, run: RunFacts) -> Iterator[Writer]:
+        """Yield the writers of annotated pictures, which share one drawing of each frame."""
+        from vision.cli.sheet import SharedAnnotator, SheetWriter
+        from vision.io.writers.images import ImagesWriter
+        from vision.io.writers.video import VideoWriter
+
+        annotator = SharedAnnotator(run.class_names)
+        if self.video is not None:
+            yield VideoWriter(self.video, fps=run.fps, annotator=annotator, overwrite=self.overwrite)
+        if self.images is not None:
+            yield ImagesWriter(
+                self.images, relative_name=run.relative_name, annotator=annotator, overwrite=self.overwrite
+            )
+        if self.sheet is not None:
+            yield SheetWriter(self.sheet, annotator, overwrite=self.overwrite)
 
     def _build_coco(self, path: Path, class_names: Sequence[str]) -> Writer:
         """Return the COCO writer: ids from the ground truth's names, or COCO's own numbering from 1 without one."""

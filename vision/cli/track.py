@@ -106,7 +106,7 @@ def _associate(detections: Path, settings: PipelineConfig, plan: OutputPlan, max
             tracks = tracker.update(found, frame_index=index)
             yield None, FrameResult(frame_index=index, source=detections.name, detections=found, tracks=tracks)
 
-    with plan.open(RunFacts(settings=settings, source=str(detections), frame_count=total)) as writers:
+    with plan.open(RunFacts(settings=settings, source=str(detections))) as writers:
         summary = write_frames(results(), writers, "track", total)
     plan.record(settings)
     return report_run(summary)
@@ -129,9 +129,7 @@ def _track_source(
         with closing(build_pipeline(settings, detect=by_frame is None)) as pipeline:
             frames = islice(opened, max_frames)
             results = pipeline.run(frames) if by_frame is None else _with_detections(pipeline, frames, by_frame)
-            facts = RunFacts(
-                settings=settings, source=source, class_names=pipeline.class_names, fps=opened.fps, frame_count=total
-            )
+            facts = RunFacts(settings=settings, source=source, class_names=pipeline.class_names, fps=opened.fps)
             with plan.open(facts) as writers:
                 summary = write_frames(results, writers, "track", total)
         plan.record(settings)
