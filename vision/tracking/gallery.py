@@ -22,7 +22,7 @@ PASS_WIDTH = 4
 
 def unit_rows(embeddings: FloatArray) -> FloatArray:
     """Return embeddings [N, D] scaled to unit norm; raises InvalidInputError for a zero row, which has no direction."""
-    norms = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings, dtype=np.float64))
+    norms = np.sqrt(np.einsum("ij,ij->i", embeddings, embeddings, dtype=np.float64))
     if (norms == 0).any():
         row = int(np.flatnonzero(norms == 0)[0])
         raise InvalidInputError(
@@ -97,7 +97,7 @@ class Gallery:
     def latest_distance(self, rows: Rows, embeddings: FloatArray) -> FloatArray:
         """Return the cosine distance [P] of embedding i [P, D] to the newest one of ``rows[i]``; none may be empty."""
         newest = self.embeddings[rows, (self.written[rows] - 1) % self.size]
-        return np.asarray(1 - np.einsum("pd,pd->p", newest, embeddings), np.float32)
+        return np.asarray(1 - np.einsum("ij,ij->i", newest, embeddings), np.float32)
 
     def cosine_distance(self, rows: Rows, embeddings: FloatArray) -> FloatArray:
         """Return the smallest cosine distance [P] of embedding i [P, D] to the gallery of ``rows[i]``, inf if empty.
