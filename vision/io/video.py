@@ -7,47 +7,28 @@ Frames are decoded one at a time, so memory stays flat in the length of the vide
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import av
 import av.error
 import numpy as np
-from av.container import InputContainer
-from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from vision.errors import LimitExceededError, MediaError
+from vision.io.container import (
+    describe_failure,
+    frame_rate,
+    is_stream_address,
+    mask_credentials,
+    open_container,
+    pick_stream,
+)
 from vision.io.images import DEFAULT_LIMITS
 from vision.types import Frame, ImageArray
 
 logger = logging.getLogger(__name__)
-
-STREAM_SCHEMES = ("rtsp://", "rtsps://")
-
-# Playlist formats (hls, concat, dash) are left out: a file of that kind makes FFmpeg open other files and addresses.
-_FILE_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,live_flv,asf,ogg,mxf,nut,"
-    "yuv4mpegpipe,mjpeg,gif,dv,vc1,rm,wtv"
-)
-
-
-def is_stream_address(source: str) -> bool:
-    """Return whether the source is an RTSP address."""
-    return source.lower().startswith(STREAM_SCHEMES)
-
-
-def mask_credentials(address: str) -> str:
-    """Return the address without user name and password, for messages and results.
-
-    >>> mask_credentials("rtsp://admin:secret@10.0.0.5/cam")
-    'rtsp://***@10.0.0.5/cam'
-    """
-    return re.sub(r"(?<=://)[^/]*@", "***@", address)
 
 
 class VideoReader:
@@ -84,9 +65,9 @@ class VideoReader:
         self.truncated = False
         self._max_pixels = max_pixels
         self._is_live = is_stream_address(str(source))
-        self._container = _open_container(str(source), self.name, timeout_s)
+        self._container = open_container(str(source), self.name, timeout_s)
         try:
-            self._stream = _pick_stream(self._container, self.name)
+            self._stream = pick_stream(self._container, self.name)
             self._check_size(self._stream.width, self._stream.height)
             # Threads over frames hold several pictures back; a live source wants the newest one.
             self._stream.thread_type = "SLICE" if self._is_live else "AUTO"
@@ -108,7 +89,7 @@ class VideoReader:
     @property
     def fps(self) -> float | None:
         """Average frames a second, or None when the stream does not tell."""
-        return _frame_rate(self._stream)
+        return frame_rate(self._stream)
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -208,7 +189,7 @@ class VideoReader:
             logger.warning(
                 "%s is damaged or cut short (%s); going on with the frames that can be decoded",
                 self.name,
-                _strerror(reason),
+                describe_failure(reason),
             )
         self.truncated = True
 
@@ -230,51 +211,6 @@ def read_video(
         yield from reader
 
 
-def _open_container(source: str, name: str, timeout_s: float) -> InputContainer:
-    """Return the opened file or connection; every FFmpeg error becomes a MediaError of one line."""
-    if is_stream_address(source):
-        options = {"rtsp_transport": "tcp", "timeout": str(int(timeout_s * 1_000_000))}
-        address, advice = source, "check the address, the network and the camera"
-    else:
-        _check_file(source, name)
-        # "file:" keeps a name such as "concat:a|b" from being taken for a protocol.
-        options = {"format_whitelist": _FILE_FORMATS, "protocol_whitelist": "file"}
-        address, advice = f"file:{source}", "pass a video file such as MP4, MKV, WebM, AVI or MPEG-TS"
-    try:
-        return av.open(address, mode="r", options=options, timeout=timeout_s if address == source else None)
-    except (av.error.FFmpegError, OSError) as exc:
-        raise MediaError(
-            f"{name} cannot be opened as video: {_strerror(exc)}; {advice}",
-            expected="a video",
-            actual=_strerror(exc),
-            path=None if address == source else source,
-        ) from exc
-
-
-def _check_file(source: str, name: str) -> None:
-    path = Path(source)
-    if not path.is_file():
-        found = "a directory" if path.is_dir() else "no file of that name"
-        raise MediaError(f"{name} must be a video file, found {found}; check the path", path=path)
-    if path.stat().st_size == 0:
-        raise MediaError(f"{name} must be a video file, found an empty file; export or download it again", path=path)
-
-
-def _pick_stream(container: InputContainer, name: str) -> VideoStream:
-    """Return the first video stream that is not a cover picture."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
-    raise MediaError(f"{name} must hold a video stream, found none (sound only?); pass another file", path=name)
-
-
-def _frame_rate(stream: VideoStream) -> float | None:
-    for rate in (stream.average_rate, stream.guessed_rate):
-        if rate is not None and rate > 0:
-            return float(rate)
-    return None
-
-
 def _upright_rgb(picture: VideoFrame) -> ImageArray:
     """Return uint8 [H, W, 3] RGB with the display matrix applied (multiples of 90 degrees and mirroring)."""
     rgb: ImageArray = np.asarray(picture.to_ndarray(format="rgb24"))
@@ -289,8 +225,3 @@ def _upright_rgb(picture: VideoFrame) -> ImageArray:
     else:
         flip_columns, flip_rows = a < 0, d < 0
     return np.ascontiguousarray(rgb[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
-
-
-def _strerror(reason: object) -> str:
-    """Return FFmpeg's words for an error without the address, which may hold a password."""
-    return str(getattr(reason, "strerror", None) or reason)

@@ -57,7 +57,8 @@ class VideoWriter(Writer):
             raise InvalidInputError(f"fps must be above 0 and below 1000, got {fps}; pass None when it is unknown")
         self._rate = Fraction(rate).limit_denominator(1001)
         self._annotator = annotator or Annotator(class_names)
-        self._options = {"crf": str(crf), "preset": preset}
+        # No B-frames: at a variable frame rate their reordering makes the muxer state a length that cuts off the end.
+        self._options = {"crf": str(crf), "preset": preset, "bf": "0"}
         self._output = AtomicFile(path, overwrite=overwrite)
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
