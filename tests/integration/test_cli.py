@@ -276,14 +276,15 @@ def test_ctrl_c_leaves_valid_files_and_130(tmp_path: Path) -> None:
     write_detections(tmp_path / "det.txt", frames=40_000)
     with start("track", "--detections", "det.txt", "--jsonl", "-", "--mot", "out.txt", cwd=tmp_path) as process:
         assert process.stdout is not None
-        first = process.stdout.readline() + process.stdout.readline()  # the header and a frame: the loop runs
+        # The header and some frames: the loop runs, and tracks are old enough to be written.
+        first = b"".join(process.stdout.readline() for _ in range(10))
         process.send_signal(signal.SIGINT)
         rest, messages = process.communicate(timeout=120)
     assert process.returncode == 130, messages
     assert b"interrupted" in messages
     assert b"Traceback" not in messages
     written = [json.loads(line) for line in (first + rest).splitlines()]
-    assert 1 < len(written) < 40_000
+    assert 10 <= len(written) < 40_000
     rows = (tmp_path / "out.txt").read_text()
     assert rows.endswith("\n")
     assert all(len(row.split(",")) == 10 for row in rows.splitlines())

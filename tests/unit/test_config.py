@@ -131,7 +131,7 @@ def test_overrides_apply_in_order_and_keep_the_rest() -> None:
         ("tracking.max_age", "KEY=VALUE"),
         ("=3", "KEY=VALUE"),
         ("tracking.max_agee=3", "did you mean 'max_age'"),
-        ("trackin.max_age=3", "did you mean 'tracking'"),
+        ("trackings.max_age=3", "did you mean 'tracking'"),
         ("tracking=3", "tracking must be a table"),
         ("tracking.max_age.x=3", "tracking.max_age must be an integer"),
         ("tracking.max_age=soon", "tracking.max_age must be an integer, got 'soon'"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vision.cli import options
+from vision.reid.config import EmbedderConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,8 @@ def embed(
     source: options.Source,
     out: Annotated[Path, typer.Option("--out", metavar="FILE.npz", help="names [N] and embeddings [N, D].")],
     model: Annotated[
-        str | None, typer.Option("--model", metavar="NAME", help="Embedder to use.", show_default="reid-lite")
+        str | None,
+        typer.Option("--model", metavar="NAME", help="Embedder to use.", show_default=EmbedderConfig().model),
     ] = None,
     device: options.Device = None,
     config: options.ConfigFile = None,

@@ -12,6 +12,8 @@ import typer
 
 from vision.cli.extras import needs_extra
 from vision.cli.options import Device, Overrides
+from vision.reid.config import EmbedderConfig
+from vision.training.embedder_config import HOLDOUT_PEOPLE
 
 app = typer.Typer(help="Measure a model or tracking results on ground truth.", no_args_is_help=True)
 
@@ -55,13 +57,13 @@ def detector_command(
 
 @app.command("embedder")
 def embedder_command(
-    model: Annotated[str, typer.Argument(metavar="[MODEL]", help="Model name or folder.")] = "reid-lite",
+    model: Annotated[str, typer.Argument(metavar="[MODEL]", help="Model name or folder.")] = EmbedderConfig().model,
     data: Annotated[
         Path, typer.Option("--data", metavar="DIR", help="Crops, one folder a person.", show_default=False)
     ] = ...,  # type: ignore[assignment]  # typer's mark of a required option
     holdout: Annotated[
         int, typer.Option("--holdout", metavar="N", min=0, help="People held out by training; 0 takes everybody.")
-    ] = 100,
+    ] = HOLDOUT_PEOPLE,
     device: Device = None,
     as_json: Json = False,
 ) -> int:
