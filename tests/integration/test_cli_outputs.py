@@ -28,7 +28,7 @@ class StandInPipeline:
 
     class_names = ("person",)
 
-    def __init__(self, config: PipelineConfig, *, detect: bool = True, track: bool = True, embed: bool = True) -> None:
+    def __init__(self, config: PipelineConfig, *, detect: bool = True, track: bool = True) -> None:
         self.detects = detect
         self.tracker = Tracker(config.tracking) if track else None
         self.is_closed = False

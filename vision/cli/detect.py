@@ -54,7 +54,7 @@ def detect(
         from vision.build import build_pipeline
 
         total = expected_frames(opened, max_frames)
-        with closing(build_pipeline(settings, track=False, embed=False)) as pipeline:
+        with closing(build_pipeline(settings, track=False)) as pipeline:
             facts = RunFacts(
                 settings=settings,
                 source=source,
