@@ -12,8 +12,8 @@ VisionError
   StateError             a closed pipeline, an expired session
   MissingDependencyError an optional package is absent; says which extra installs it
 
-Each message has three parts: what was expected, what was found, what to do. The same facts are attached as fields so that
-a caller (the HTTP service, a batch report) need not parse text.
+Each message has three parts: what was expected, what was found, what to do. The same facts are attached as fields so
+that a caller (the HTTP service, a batch report) need not parse text.
 """
 
 from __future__ import annotations
@@ -93,13 +93,12 @@ class StateError(VisionError):
     """An object is used after it was closed, or a session has expired."""
 
 
-class MissingDependencyError(VisionError, ImportError):
+class MissingDependencyError(VisionError):
     """An optional package is not installed."""
 
     def __init__(self, package: str, *, extra: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs the package {package}, which is not installed; "
-            f"run: pip install 'stride32[{extra}]'",
+            f"{purpose} needs the package {package}, which is not installed; run: pip install 'stride32[{extra}]'",
             expected=package,
         )
 

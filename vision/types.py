@@ -1,7 +1,9 @@
 """Value types that travel along the path of one frame: Frame -> Detections -> Tracks -> FrameResult.
 
-All are frozen, hold numpy arrays on the CPU and are validated once, at construction. Boxes are always float32 [N, 4] xyxy in
-pixels of the original upright frame: x to the right, y down, (0, 0) the outer corner of the first pixel (docs/conventions.md).
+All are frozen, hold numpy arrays on the CPU and are validated once, at construction. Boxes are always float32 [N, 4]
+xyxy in
+pixels of the original upright frame: x to the right, y down, (0, 0) the outer corner of the first pixel
+(docs/conventions.md).
 """
 
 from __future__ import annotations
@@ -87,7 +89,9 @@ class Detections:
         object.__setattr__(self, "scores", as_column("scores", self.scores, np.float32, len(boxes)))
         object.__setattr__(self, "labels", as_column("labels", self.labels, np.int64, len(boxes)))
         if len(boxes) and self.labels.min() < 0:
-            raise InvalidInputError(f"labels must be >= 0, got {self.labels.min()}; map unknown classes before building")
+            raise InvalidInputError(
+                f"labels must be >= 0, got {self.labels.min()}; map unknown classes before building"
+            )
         if self.embeddings is not None:
             object.__setattr__(self, "embeddings", as_embeddings(self.embeddings, len(boxes)))
 
@@ -158,7 +162,9 @@ class Tracks:
         for name in ("ids", "labels", "states", "ages", "time_since_update", "detection_index"):
             object.__setattr__(self, name, as_column(name, getattr(self, name), np.int64, len(boxes)))
         if len(np.unique(self.ids)) != len(boxes):
-            raise InvalidInputError(f"track ids must be unique in a frame, got {self.ids.tolist()}; use one tracker per stream")
+            raise InvalidInputError(
+                f"track ids must be unique in a frame, got {self.ids.tolist()}; use one tracker per stream"
+            )
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -171,7 +177,9 @@ class Tracks:
     def empty(cls) -> Self:
         """Return the value for a frame without tracks."""
         column = np.zeros(0, np.int64)
-        return cls(np.zeros((0, 4), np.float32), column, np.zeros(0, np.float32), column, column, column, column, column)
+        return cls(
+            np.zeros((0, 4), np.float32), column, np.zeros(0, np.float32), column, column, column, column, column
+        )
 
 
 TRACK_FIELDS = ("boxes", "ids", "scores", "labels", "states", "ages", "time_since_update", "detection_index")
@@ -194,7 +202,9 @@ class SegmentationMap:
     def __post_init__(self) -> None:
         labels = self.labels
         if labels.ndim != 2 or labels.dtype not in (np.uint8, np.int64):
-            raise InvalidInputError(f"segmentation labels must be uint8 or int64 [H, W], got {describe(labels)}; pass argmax")
+            raise InvalidInputError(
+                f"segmentation labels must be uint8 or int64 [H, W], got {describe(labels)}; pass argmax"
+            )
         if self.scores is not None and self.scores.shape != labels.shape:
             raise InvalidInputError(
                 f"segmentation scores must have the labels' shape {labels.shape}, got {self.scores.shape}; "

@@ -39,7 +39,9 @@ def as_column(name: str, value: object, dtype: type[np.generic], length: int) ->
     """Return a [N] array of the given dtype, N as the boxes have, all finite; or raise."""
     column = np.asarray(value)
     if column.shape != (length,) and not (column.size == 0 and length == 0):
-        raise InvalidInputError(f"{name} must be [N] with one entry a box (N={length}), got {column.shape}; filter both alike")
+        raise InvalidInputError(
+            f"{name} must be [N] with one entry a box (N={length}), got {column.shape}; filter both alike"
+        )
     if column.dtype.kind == "f" and not np.isfinite(column).all():
         raise InvalidInputError(f"{name} must be finite, got {column[~np.isfinite(column)][0]}; drop such rows first")
     return column.astype(dtype, copy=False).reshape(length)
@@ -49,7 +51,9 @@ def as_embeddings(value: object, length: int) -> npt.NDArray[np.float32]:
     """Return float32 [N, D] or raise; unit norm is the embedder's promise and is checked by the tracker."""
     embeddings = np.asarray(value, dtype=np.float32)
     if embeddings.ndim != 2 or len(embeddings) != length:
-        raise InvalidInputError(f"embeddings must be float [N, D] with N={length}, got {embeddings.shape}; one row a box")
+        raise InvalidInputError(
+            f"embeddings must be float [N, D] with N={length}, got {embeddings.shape}; one row a box"
+        )
     if not np.isfinite(embeddings).all():
         raise InvalidInputError("embeddings must be finite, got NaN or infinity; check the embedder's input crops")
     return embeddings

@@ -21,7 +21,8 @@ def build_resnet(name: str, num_classes: int, *, pretrained: bool | Path = False
     Args:
         name: "resnet18" or "resnet50".
         num_classes: outputs of the head; the pretrained head is kept only for 1000.
-        pretrained: a path to torchvision's checkpoint (.pth or .safetensors). True is refused: no package ships these weights.
+        pretrained: a path to torchvision's checkpoint (.pth or .safetensors). True is refused: no package ships these
+            weights.
     """
     network: Any = getattr(torchvision.models, name)(weights=None)
     if pretrained is True:

@@ -1,11 +1,12 @@
-"""The one interface of all backbones: a chain of stages whose outputs form a feature pyramid, and the classifier made of them.
+"""The one interface of all backbones: a chain of stages whose outputs form a feature pyramid, and the classifier made
+of them.
 
 Legend of shape suffixes: B batch, C channels, H and W pixels of the network input, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +14,13 @@ from torch import Tensor, nn
 from vision.errors import InvalidInputError
 from vision.runtime.preprocess import Normalization
 
-
 # The two conventions in use: TensorFlow's (Lite family) and torchvision's ImageNet statistics.
 TENSORFLOW_NORMALIZATION = Normalization((127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
 IMAGENET_NORMALIZATION = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+
+
+# Maps images to the feature maps of the first stages of a backbone.
+Trunk = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 class Backbone(nn.Module):
@@ -50,15 +54,18 @@ class Backbone(nn.Module):
         self.channels = channels
         self.normalization = normalization
         self._frozen_stages = 0
+        self._trunk: Trunk | None = None
 
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:  # noqa: N803 - shape suffix
-        """Return features [B, channels[i], H / strides[i], W / strides[i]]; H and W must be multiples of the last stride.
+        """Return features [B, channels[i], H / strides[i], W / strides[i]]; H and W must be multiples of the last
+        stride.
 
-        The sizes are a contract of the caller (`Letterbox` pads to it): a check here would turn into graph nodes on export.
+        The sizes are a contract of the caller (`Letterbox` pads to it): a check here would turn into graph nodes on
+        export.
         """
-        features = []
-        x = images_BCHW
-        for stage in self.stages:
+        features = [] if self._trunk is None else list(self._trunk(images_BCHW))
+        x = features[-1] if features else images_BCHW
+        for stage in list(self.stages)[len(features) :]:
             x = stage(x)
             features.append(x)
         return tuple(features)
@@ -81,6 +88,14 @@ class Backbone(nn.Module):
         for index, stage in enumerate(self.stages):
             stage.requires_grad_(index >= self._frozen_stages)
         self.train(self.training)
+
+    def frozen_stages(self) -> nn.Sequential:
+        """Return the stages that ``freeze`` stopped, in order."""
+        return nn.Sequential(*list(self.stages)[: self._frozen_stages])
+
+    def use_trunk(self, trunk: Trunk | None) -> None:
+        """Let ``trunk`` compute the feature maps of the first stages; it must equal them. None restores the stages."""
+        self._trunk = trunk
 
     def train(self, mode: bool = True) -> Backbone:
         """Switch to training mode, except for frozen stages, whose batch statistics must not drift."""

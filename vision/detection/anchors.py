@@ -1,4 +1,5 @@
-"""Anchor boxes: one box shape a cell and level by default, and the coding of boxes as deltas to them (Girshick 2014, appendix C)."""
+"""Anchor boxes: one box shape a cell and level by default, and the coding of boxes as deltas to them (Girshick 2014,
+appendix C)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from vision.errors import ConfigError
 
-# exp() of a wild size delta overflows; this bound lets a box grow to 62 times its anchor (the constant of Fast R-CNN's code).
+# exp() of a wild size delta overflows; this bound lets a box grow to 62 times its anchor (the constant of Fast R-CNN's
+# code).
 MAX_SIZE_DELTA = math.log(1000.0 / 16)
 
 
@@ -31,7 +33,9 @@ class AnchorConfig:
 
     def __post_init__(self) -> None:
         if list(self.strides) != sorted(set(self.strides)) or not self.strides:
-            raise ConfigError(f"anchor strides must ascend without repeats, got {self.strides}; (8, 16, 32, 64) is the default")
+            raise ConfigError(
+                f"anchor strides must ascend without repeats, got {self.strides}; (8, 16, 32, 64) is the default"
+            )
         if self.scale <= 0 or not self.ratios or min(self.ratios) <= 0:
             raise ConfigError(f"anchor scale and ratios must be > 0, got {self.scale} and {self.ratios}")
 
@@ -70,7 +74,8 @@ def make_anchors(config: AnchorConfig, size_hw: tuple[int, int], device: torch.d
 
 
 def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """Return deltas [..., 4] (dx, dy in anchor sizes, log size ratios) of xyxy boxes of positive size relative to anchors."""
+    """Return deltas [..., 4] (dx, dy in anchor sizes, log size ratios) of xyxy boxes of positive size relative to
+    anchors."""
     anchor_size = anchors[..., 2:] - anchors[..., :2]
     size = boxes[..., 2:] - boxes[..., :2]
     shift = ((boxes[..., 2:] + boxes[..., :2]) - (anchors[..., 2:] + anchors[..., :2])) / 2 / anchor_size
@@ -78,7 +83,8 @@ def encode_boxes(boxes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def decode_boxes(deltas: Tensor, anchors: Tensor) -> Tensor:
-    """Return xyxy boxes [..., 4] of deltas relative to anchors [..., 4] or broadcastable; the inverse of ``encode_boxes``."""
+    """Return xyxy boxes [..., 4] of deltas relative to anchors [..., 4] or broadcastable; the inverse of
+    ``encode_boxes``."""
     anchor_size = anchors[..., 2:] - anchors[..., :2]
     centre = (anchors[..., 2:] + anchors[..., :2]) / 2 + deltas[..., :2] * anchor_size
     half = deltas[..., 2:].clamp(max=MAX_SIZE_DELTA).exp() * anchor_size / 2
@@ -88,5 +94,7 @@ def decode_boxes(deltas: Tensor, anchors: Tensor) -> Tensor:
 def anchor_config_from(mapping: dict[str, Any]) -> AnchorConfig:
     """Return the config stored in a model card."""
     return AnchorConfig(
-        strides=tuple(mapping["strides"]), scale=float(mapping["scale"]), ratios=tuple(float(r) for r in mapping["ratios"])
+        strides=tuple(mapping["strides"]),
+        scale=float(mapping["scale"]),
+        ratios=tuple(float(r) for r in mapping["ratios"]),
     )

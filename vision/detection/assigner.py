@@ -1,4 +1,5 @@
-"""Which anchors learn which object: adaptive training sample selection (Zhang et al. 2020, "ATSS", section 3.2, algorithm 1)."""
+"""Which anchors learn which object: adaptive training sample selection (Zhang et al. 2020, "ATSS", section 3.2,
+algorithm 1)."""
 
 from __future__ import annotations
 
@@ -14,9 +15,9 @@ CANDIDATES_PER_LEVEL = 9  # k in the paper, which finds results flat from 7 to 1
 def assign_atss(anchors: Anchors, boxes: Tensor, *, candidates: int = CANDIDATES_PER_LEVEL) -> Tensor:
     """Return int64 [A]: the row of the object that each anchor learns, or -1 for background.
 
-    For each object the ``candidates`` anchors of each level whose centres lie nearest are taken; of these, anchors whose IoU
-    reaches the mean plus the standard deviation of the candidates' IoUs, and whose centre lies inside the object, are positive. An
-    anchor claimed twice goes to the object that it overlaps most.
+    For each object the ``candidates`` anchors of each level whose centres lie nearest are taken; of these, anchors
+    whose IoU reaches the mean plus the standard deviation of the candidates' IoUs, and whose centre lies inside the
+    object, are positive. An anchor claimed twice goes to the object that it overlaps most.
 
     Args:
         anchors: the anchors of one input size.

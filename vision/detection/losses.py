@@ -1,14 +1,15 @@
 """Training losses of the anchor detector: focal classification with overlap as the soft target, and GIoU for boxes.
 
-Focal loss: Lin et al. 2017. Its form for soft targets, quality focal loss: Li et al. 2020 ("Generalized Focal Loss", section 3.1);
-with a target of 1 it is the focal loss. Predicting the overlap makes the score rank boxes by how well they fit, which NMS needs.
-GIoU: Rezatofighi et al. 2019.
+Focal loss: Lin et al. 2017. Its form for soft targets, quality focal loss: Li et al. 2020 ("Generalized Focal Loss",
+section 3.1); with a target of 1 it is the focal loss. Predicting the overlap makes the score rank boxes by how well
+they fit, which NMS needs. GIoU: Rezatofighi et al. 2019.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,9 +23,8 @@ BOX_WEIGHT = 2.0  # GIoU against focal, as in ATSS
 FOCUSING = 2.0  # beta of quality focal loss, the paper's best
 
 
-@dataclass(frozen=True, slots=True)
-class DetectionTarget:
-    """What one training image holds.
+class DetectionTarget(NamedTuple):
+    """What one training image holds; a tuple, which data loaders and Lightning move between devices by themselves.
 
     Attributes:
         boxes: float32 [G, 4] xyxy pixels of the network input, positive size.

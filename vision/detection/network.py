@@ -1,7 +1,8 @@
 """The anchor detector's network: backbone, FPN-lite neck and heads shared by all levels.
 
-Feature pyramid: Lin et al. 2017a; one head for all levels and the prior of its bias: Lin et al. 2017b (RetinaNet, sections 4 and
-4.1); separable convolutions with batch statistics of their own for each level: Tan et al. 2020 (EfficientDet).
+Feature pyramid: Lin et al. 2017a; one head for all levels and the prior of its bias: Lin et al. 2017b (RetinaNet,
+sections 4 and 4.1); separable convolutions with batch statistics of their own for each level: Tan et al. 2020
+(EfficientDet).
 Legend: B batch, C channels, A anchors of all levels, K classes.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +39,9 @@ class FeaturePyramid(nn.Module):
         self.strides = [stride for stride in strides if stride in backbone.strides]
         extra = [stride for stride in strides if stride > max(backbone.strides)]
         if self.strides + extra != list(strides) or not self.strides:
-            raise ConfigError(f"detector strides must be of {backbone.name}'s {backbone.strides} or doublings above, got {strides}")
+            raise ConfigError(
+                f"detector strides must be of {backbone.name}'s {backbone.strides} or doublings above, got {strides}"
+            )
         self.lateral = nn.ModuleList(_conv_norm(backbone.channels_at(stride), channels) for stride in self.strides)
         self.smooth = nn.ModuleList(_separable_norm(channels) for _ in self.strides)
         self.extra = nn.ModuleList(_separable_norm(channels, stride=2) for _ in extra)
@@ -55,7 +59,8 @@ class FeaturePyramid(nn.Module):
 
 
 class SharedHead(nn.Module):
-    """A tower of separable convolutions applied to every level with the same weights; batch norms are each level's own."""
+    """A tower of separable convolutions applied to every level with the same weights; batch norms are each level's
+    own."""
 
     def __init__(self, channels: int, depth: int, levels: int, outputs: int) -> None:
         super().__init__()
@@ -70,14 +75,15 @@ class SharedHead(nn.Module):
         predictions = []
         for feature, norms in zip(levels, self.norms, strict=True):
             x = feature
-            for conv, norm in zip(self.tower, norms, strict=True):  # type: ignore[arg-type]
+            for conv, norm in zip(self.tower, cast(nn.ModuleList, norms), strict=True):
                 x = F.relu6(norm(conv(x)))
             predictions.append(self.predict(x))
         return predictions
 
 
 class AnchorDetectorNetwork(nn.Module):
-    """Images [B,3,H,W] to class logits [B,A,K] and box deltas [B,A,4]; loss, inference and export share this forward."""
+    """Images [B,3,H,W] to class logits [B,A,K] and box deltas [B,A,4]; loss, inference and export share this
+    forward."""
 
     def __init__(
         self, backbone: Backbone, *, num_classes: int, anchors: AnchorConfig, channels: int = 96, head_depth: int = 3
@@ -101,7 +107,7 @@ class AnchorDetectorNetwork(nn.Module):
 
 def _flatten(predictions: Sequence[Tensor], width: int) -> Tensor:
     """Return [B, A, width] of maps [B, R * width, h, w], rows then columns then anchor shapes, level by level."""
-    return torch.cat([p.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, width)) for p in predictions], dim=1)
+    return torch.cat([p.permute(0, 2, 3, 1).reshape(p.shape[0], -1, width) for p in predictions], dim=1)
 
 
 def _conv_norm(channels_in: int, channels_out: int) -> nn.Sequential:

@@ -1,7 +1,8 @@
 """Box format conversions and clipping; every function maps arrays [..., 4] to new arrays of the same shape.
 
-Formats: xyxy (corners, the only format that value types hold), xywh (corner and size, COCO and MOTChallenge files), cxcywh (centre
-and size) and cxcyah (centre, aspect ratio w / h, height: the state of the Kalman filter, Wojke 2017 section 2.1).
+Formats: xyxy (corners, the only format that value types hold), xywh (corner and size, COCO and MOTChallenge files),
+cxcywh (centre and size) and cxcyah (centre, aspect ratio w / h, height: the state of the Kalman filter, Wojke 2017
+section 2.1).
 """
 
 from __future__ import annotations

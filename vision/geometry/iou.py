@@ -1,4 +1,5 @@
-"""Overlap of boxes, in numpy: used by the tracker's second stage, by evaluation and by tests as the reference for NMS."""
+"""Overlap of boxes, in numpy: used by the tracker's second stage, by evaluation and by tests as the reference for
+NMS."""
 
 from __future__ import annotations
 

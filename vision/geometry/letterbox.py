@@ -1,7 +1,8 @@
 """Letterbox: scale a picture to fit a network's input and pad the rest, with an exact inverse for boxes and points.
 
-The picture lies in the top left corner and the padding to the right and below, so the map is one scale for x and one for y without
-an offset. The two scales differ by rounding only and are kept apart, which makes the inverse exact instead of nearly so.
+The picture lies in the top left corner and the padding to the right and below, so the map is one scale for x and one
+for y without an offset. The two scales differ by rounding only and are kept apart, which makes the inverse exact
+instead of nearly so.
 """
 
 from __future__ import annotations

@@ -30,7 +30,9 @@ def decode_label_map(runs: Mapping[str, Any]) -> npt.NDArray[Any]:
     lengths = np.asarray(runs["lengths"], np.int64)
     # Checked before np.repeat: forged lengths must not allocate more than the stated size.
     if (lengths < 0).any() or int(lengths.sum()) != height * width:
-        raise InvalidInputError(f"run lengths must sum to {height} x {width} pixels, got {int(lengths.sum())}; the data is damaged")
+        raise InvalidInputError(
+            f"run lengths must sum to {height} x {width} pixels, got {int(lengths.sum())}; the data is damaged"
+        )
     values = np.asarray(runs["values"], np.dtype(runs["dtype"]))
     return np.repeat(values, lengths).reshape(height, width)
 
@@ -51,6 +53,8 @@ def decode_mask(rle: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
     height, width = rle["size"]
     counts = np.asarray(rle["counts"], np.int64)
     if (counts < 0).any() or int(counts.sum()) != height * width:
-        raise InvalidInputError(f"run lengths must sum to {height} x {width} pixels, got {int(counts.sum())}; the data is damaged")
+        raise InvalidInputError(
+            f"run lengths must sum to {height} x {width} pixels, got {int(counts.sum())}; the data is damaged"
+        )
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape(height, width, order="F")

@@ -30,7 +30,9 @@ class RuntimeConfig:
     def __post_init__(self) -> None:
         index = self.device.removeprefix("cuda:")
         if self.device not in ("auto", "cpu", "cuda") and not (index != self.device and index.isdigit()):
-            raise ConfigError(f"runtime.device must be auto, cpu, cuda or cuda:N, got {self.device!r}; auto picks for you")
+            raise ConfigError(
+                f"runtime.device must be auto, cpu, cuda or cuda:N, got {self.device!r}; auto picks for you"
+            )
         if self.engine not in get_args(EngineName):
             raise ConfigError(f"runtime.engine must be one of {get_args(EngineName)}, got {self.engine!r}")
         if self.precision not in get_args(Precision):

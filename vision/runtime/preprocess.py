@@ -1,7 +1,8 @@
-"""The one preprocessing of Stride32: resize, letterbox, normalise. Training, evaluation, CLI, HTTP and export all come through here.
+"""The one preprocessing of Stride32: resize, letterbox, normalise. Training, evaluation, CLI, HTTP and export all come
+through here.
 
-Its exact inverse for boxes is `Letterbox.to_source`. The padding has the value that normalises to the mean, so it carries no edge in
-colour that the network was not trained with.
+Its exact inverse for boxes is `Letterbox.to_source`. The padding has the value that normalises to the mean, so it
+carries no edge in colour that the network was not trained with.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Normalization:
 
 
 def resize(image: ImageArray, size_hw: tuple[int, int]) -> ImageArray:
-    """Return uint8 [h, w, 3] scaled to ``size_hw``: area average when shrinking (no aliasing), bilinear when growing."""
+    """Return uint8 [h, w, 3] scaled to ``size_hw``: area average when shrinking (no aliasing), bilinear when
+    growing."""
     if image.shape[:2] == size_hw:
         return image
     shrinks = size_hw[0] * size_hw[1] < image.shape[0] * image.shape[1]
@@ -34,7 +36,8 @@ def resize(image: ImageArray, size_hw: tuple[int, int]) -> ImageArray:
 
 def normalize(image: ImageArray, normalization: Normalization) -> FloatArray:
     """Return float32 [3, H, W] of an RGB picture uint8 [H, W, 3]."""
-    # One multiply-add a channel written straight into its plane; a transpose of the float picture costs three times as much.
+    # One multiply-add a channel written straight into its plane; a transpose of the float picture costs three times as
+    # much.
     planes = np.empty((3, *image.shape[:2]), np.float32)
     for channel, (mean, std) in enumerate(zip(normalization.mean, normalization.std, strict=True)):
         np.multiply(image[:, :, channel], np.float32(1 / std), out=planes[channel])

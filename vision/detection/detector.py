@@ -1,0 +1,142 @@
+"""The detection stage: frames in, Detections out (preprocess -> engine -> decode -> NMS)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from vision.backbones.registry import build_backbone
+from vision.card import ModelCard
+from vision.detection.anchors import AnchorConfig, Anchors, anchor_config_from, make_anchors
+from vision.detection.config import DetectorConfig
+from vision.detection.decode import decode_detections
+from vision.detection.network import AnchorDetectorNetwork
+from vision.errors import ConfigError, closest_hint
+from vision.geometry.letterbox import Letterbox
+from vision.runtime.config import RuntimeConfig
+from vision.runtime.engine import Engine, EngineInput, build_engine
+from vision.runtime.preprocess import Normalization, preprocess
+from vision.runtime.weights import card_value, load_into
+from vision.types import Detections, Frame
+
+
+class Detector(Protocol):
+    """What the pipeline, evaluation and the service need of any detector."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each label."""
+        ...
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Return the detections of each frame, in order; frames of any sizes."""
+        ...
+
+
+class AnchorDetector:
+    """Runs an AnchorDetectorNetwork through an engine. Stateless between calls: safe to share by threads."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        anchors: AnchorConfig,
+        class_names: tuple[str, ...],
+        normalization: Normalization,
+        long_side: int,
+        config: DetectorConfig,
+    ) -> None:
+        self.engine = engine
+        self.class_names = class_names
+        self.normalization = normalization
+        self.long_side = config.long_side or long_side
+        self.config = config
+        self.multiple = max(anchors.strides)
+        self._wanted_labels = _labels_of(config.classes, class_names)
+        # A video has one size; a few more serve directories of pictures.
+        self._anchors_for = lru_cache(maxsize=32)(lambda size_hw: make_anchors(anchors, size_hw))
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Return the detections of each frame, best first, in pixels of that frame.
+
+        Frames whose network inputs have the same shape run as one batch. The shape depends on the frame alone, so a
+        frame gives the same result in any company.
+        """
+        letterboxes = [
+            Letterbox.fit(frame.size_hw, long_side=self.long_side, multiple=self.multiple) for frame in frames
+        ]
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for row, letterbox in enumerate(letterboxes):
+            groups[letterbox.padded_hw].append(row)
+        results: list[Detections] = [Detections.empty()] * len(frames)
+        for size_hw, rows in groups.items():
+            batch = np.stack([preprocess(frames[row].image, letterboxes[row], self.normalization) for row in rows])
+            logits, deltas = self.engine.run(batch)
+            anchors: Anchors = self._anchors_for(size_hw)
+            for place, row in enumerate(rows):
+                found = decode_detections(
+                    torch.from_numpy(logits[place]),
+                    torch.from_numpy(deltas[place]),
+                    anchors.boxes,
+                    letterboxes[row],
+                    self.config,
+                )
+                results[row] = self._keep_wanted(found)
+        return results
+
+    def _keep_wanted(self, detections: Detections) -> Detections:
+        if self._wanted_labels is None:
+            return detections
+        return detections[np.isin(detections.labels, self._wanted_labels)]
+
+
+def _labels_of(names: Sequence[str], class_names: Sequence[str]) -> list[int] | None:
+    """Return the labels of the wanted class names, or None for all; ConfigError for a name the detector does not
+    have."""
+    for name in names:
+        if name not in class_names:
+            raise ConfigError(
+                f"detection.classes must be of the detector's {', '.join(class_names)}, got {name!r}"
+                f"{closest_hint(name, class_names)}"
+            )
+    return [class_names.index(name) for name in names] or None
+
+
+def load_detector(card: ModelCard, config: DetectorConfig, runtime: RuntimeConfig) -> AnchorDetector:
+    """Return the anchor detector that a model card describes.
+
+    Raises:
+        ModelError: the card lacks a key.
+        WeightsError: the weights do not fit the card.
+        ConfigError: a wanted class or the device does not exist.
+    """
+    network = load_network(card)
+    spec = EngineInput(example_hw=(4 * max(network.anchors.strides),) * 2, dynamic_hw=True, digest=card.sha256)
+    return AnchorDetector(
+        build_engine(network, spec, runtime),
+        anchors=network.anchors,
+        class_names=card.labels,
+        normalization=Normalization(
+            tuple(card_value(card, "preprocess", "mean")), tuple(card_value(card, "preprocess", "std"))
+        ),
+        long_side=int(card_value(card, "preprocess", "long_side")),
+        config=config,
+    )
+
+
+def load_network(card: ModelCard) -> AnchorDetectorNetwork:
+    """Return the network of a card with its weights, in evaluation mode."""
+    network = AnchorDetectorNetwork(
+        build_backbone(card_value(card, "architecture", "backbone")),
+        num_classes=len(card.labels),
+        anchors=anchor_config_from(card_value(card, "architecture", "anchors")),
+        channels=int(card_value(card, "architecture", "channels")),
+        head_depth=int(card_value(card, "architecture", "head_depth")),
+    )
+    load_into(network, card)
+    return network.eval()

@@ -1,0 +1,93 @@
+"""The path of one frame through the stages. Read `Pipeline.process` first: it is the whole product in fifteen lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from vision.errors import StateError
+from vision.prefetch import prefetch
+from vision.types import Detections, Frame, FrameResult
+
+if TYPE_CHECKING:
+    from vision.detection.detector import Detector
+    from vision.reid.embedder import Embedder
+    from vision.tracking.tracker import Tracker
+
+# Frames waiting between two stages: enough to ride out a slow frame, few enough that memory stays flat.
+QUEUE_DEPTH = 4
+
+
+class Pipeline:
+    """Detector, embedder and tracker in their order; any may be absent. One pipeline serves one stream: the tracker
+    remembers."""
+
+    def __init__(
+        self, *, detector: Detector | None = None, embedder: Embedder | None = None, tracker: Tracker | None = None
+    ) -> None:
+        self.detector = detector
+        self.embedder = embedder
+        self.tracker = tracker
+        self._closed = False
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each label; empty without a detector."""
+        return () if self.detector is None else self.detector.class_names
+
+    def process(self, frame: Frame, detections: Detections | None = None) -> FrameResult:
+        """Return what is in a frame; ``detections`` from elsewhere take the detector's place.
+
+        Frames must come in order when there is a tracker.
+        """
+        if self._closed:
+            raise StateError("the pipeline was closed and can process no more frames; build a new one")
+        timings_ms: dict[str, float] = {}
+        if detections is None and self.detector is not None:
+            with _timed(timings_ms, "detect"):
+                detections = self.detector.detect([frame])[0]
+        if detections is not None and self.embedder is not None:
+            with _timed(timings_ms, "embed"):
+                detections = detections.with_embeddings(self.embedder.embed(frame, detections.boxes))
+        tracks = None
+        if self.tracker is not None:
+            with _timed(timings_ms, "track"):
+                tracks = self.tracker.update(
+                    detections if detections is not None else Detections.empty(),
+                    frame_index=frame.index,
+                    timestamp_s=frame.timestamp_s,
+                )
+        return FrameResult(
+            frame.index, frame.timestamp_s, frame.source, frame.size_hw, detections, tracks, timings_ms=timings_ms
+        )
+
+    def run(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, FrameResult]]:
+        """Yield each frame with its result, in order; reading, processing and the caller's own work overlap.
+
+        Reading and processing each have a thread and run a few frames ahead. An error of either comes out here, after
+        the results before it. Closing the generator stops both.
+        """
+        with (
+            closing(prefetch(frames, QUEUE_DEPTH)) as read,
+            closing(prefetch(self._each(read), QUEUE_DEPTH)) as results,
+        ):
+            yield from results
+
+    def _each(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, FrameResult]]:
+        for frame in frames:
+            yield frame, self.process(frame)
+
+    def close(self) -> None:
+        """Refuse further frames and let go of networks and tracks."""
+        self._closed = True
+        self.detector = self.embedder = self.tracker = None
+
+
+@contextmanager
+def _timed(timings_ms: dict[str, float], stage: str) -> Iterator[None]:
+    """Store the wall time of the block in milliseconds."""
+    start = time.perf_counter()
+    yield
+    timings_ms[stage] = (time.perf_counter() - start) * 1e3

@@ -1,0 +1,82 @@
+"""The protocol of inference engines, and the choice of engine, device and threads from a RuntimeConfig.
+
+An engine runs one network on batches. It is stateless between calls and may be shared by threads.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from vision.errors import ConfigError
+from vision.runtime.config import RuntimeConfig
+from vision.types import FloatArray
+
+
+class Engine(Protocol):
+    """Runs a network: a batch in, one array for each output of the network."""
+
+    def run(self, batch: FloatArray) -> list[FloatArray]:
+        """Return the outputs for float32 [B, 3, H, W]; each output's first axis is B."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Engine and device, for logs and records, for example ``onnx:cpu``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInput:
+    """What an engine must accept.
+
+    Attributes:
+        example_hw: height and width of a valid input, used to trace the network.
+        dynamic_hw: whether other sizes come too (multiples of the network's coarsest stride).
+        digest: identifies the weights; exported models are cached under it.
+    """
+
+    example_hw: tuple[int, int]
+    dynamic_hw: bool
+    digest: str
+
+
+def build_engine(network: nn.Module, input_spec: EngineInput, config: RuntimeConfig) -> Engine:
+    """Return the engine for a network: ONNX Runtime on the CPU, torch on CUDA, unless the configuration says otherwise.
+
+    The network is switched to evaluation mode and must not be trained afterwards.
+    """
+    device = resolve_device(config.device)
+    network = network.eval().requires_grad_(False)
+    if config.engine == "torch" or (config.engine == "auto" and device.type == "cuda"):
+        from vision.runtime.torch_engine import TorchEngine
+
+        return TorchEngine(network, device, config.precision, threads=config.threads)
+    if device.type != "cpu":
+        raise ConfigError(
+            f"the onnx engine runs on the CPU, got device {device}; use runtime.engine=torch (or auto) on CUDA"
+        )
+    from vision.runtime.onnx_engine import OnnxEngine, cached_export
+
+    return OnnxEngine(cached_export(network, input_spec), threads=config.threads or default_threads())
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the torch device for auto, cpu, cuda or cuda:N; raises ConfigError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device {name} needs a CUDA GPU, found {torch.cuda.device_count()} of them; use --device cpu or auto"
+        )
+    return device
+
+
+def default_threads() -> int:
+    """Return the CPUs this process may use, which in a container is often fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

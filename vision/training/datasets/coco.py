@@ -1,0 +1,154 @@
+"""Detection data in COCO JSON: reading and checking annotations, and the training set with its augmentation."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from vision.detection.losses import DetectionTarget
+from vision.errors import InvalidInputError, closest_hint
+from vision.geometry.boxes import xywh_to_xyxy
+from vision.runtime.preprocess import Normalization, normalize
+from vision.training.augment import affine_matrix, draw_affine, jitter_colour, warp_boxes, warp_image
+from vision.training.config import DetectorTrainingConfig
+from vision.types import FloatArray, ImageArray, IntArray
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnnotatedImage:
+    """One picture of a data set with its objects: boxes float32 [N, 4] xyxy pixels, labels int64 [N]."""
+
+    path: Path
+    image_id: int
+    boxes: FloatArray
+    labels: IntArray
+
+
+def read_coco(path: Path, classes: Sequence[str] = ()) -> tuple[list[AnnotatedImage], tuple[str, ...]]:
+    """Return the annotated pictures of a COCO file and the class names in label order.
+
+    Crowd regions and boxes without area are left out. Pictures are looked for beside the file, as ``file_name`` says.
+
+    Raises:
+        InvalidInputError: the file is not COCO JSON, or lacks a wanted class.
+    """
+    document = _read_json(path)
+    names = {int(row["id"]): str(row["name"]) for row in document["categories"]}
+    wanted = tuple(classes) or tuple(names[key] for key in sorted(names))
+    missing = [name for name in wanted if name not in names.values()]
+    if missing:
+        raise InvalidInputError(
+            f"{path.name} must have the classes {', '.join(wanted)}, lacks {missing[0]!r}"
+            f"{closest_hint(missing[0], names.values())}",
+            path=path,
+        )
+    label_of = {key: wanted.index(name) for key, name in names.items() if name in wanted}
+    by_image: dict[int, list[tuple[list[float], int]]] = {int(row["id"]): [] for row in document["images"]}
+    for row in document["annotations"]:
+        x, y, width, height = row["bbox"]
+        if row.get("iscrowd", 0) or row["category_id"] not in label_of or width <= 0 or height <= 0:
+            continue
+        by_image[int(row["image_id"])].append(([x, y, width, height], label_of[row["category_id"]]))
+    images = []
+    for row in document["images"]:
+        objects = by_image[int(row["id"])]
+        boxes = np.asarray([box for box, _ in objects], np.float32).reshape(-1, 4)
+        labels = np.asarray([label for _, label in objects], np.int64)
+        images.append(
+            AnnotatedImage(
+                path.parent / row["file_name"], int(row["id"]), xywh_to_xyxy(boxes).astype(np.float32), labels
+            )
+        )
+    return images, wanted
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return the parsed file after checking that it has COCO's three lists."""
+    if not path.is_file():
+        raise InvalidInputError(
+            f"COCO annotations must be a JSON file, found none at {path}; check the path", path=path
+        )
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as exc:
+        raise InvalidInputError(f"{path.name} must be COCO JSON, cannot parse it: {exc}", path=path) from exc
+    absent = [key for key in ("images", "annotations", "categories") if not isinstance(document.get(key), list)]
+    if absent:
+        raise InvalidInputError(
+            f"{path.name} must be COCO JSON with images, annotations and categories, lacks {absent}", path=path
+        )
+    return document
+
+
+class DetectionDataset(Dataset[tuple[torch.Tensor, DetectionTarget]]):
+    """Augmented training pictures: item ``epoch * len + index`` is float32 [3, S, S] and its target.
+
+    The item number carries the epoch (EpochSampler), so a sample's augmentation depends on nothing but seed, epoch and
+    index, and a resumed run sees what an uninterrupted one would have seen.
+    """
+
+    def __init__(
+        self, images: Sequence[AnnotatedImage], config: DetectorTrainingConfig, normalization: Normalization
+    ) -> None:
+        self.images = list(images)
+        self.config = config
+        self.normalization = normalization
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, item: int) -> tuple[torch.Tensor, DetectionTarget]:
+        epoch, index = divmod(item, len(self.images))
+        rng = np.random.default_rng((self.config.seed, epoch, index))
+        sample = self.images[index]
+        side = self.config.image_size
+        # Colour before the warp: the padding then keeps the exact value that inference pads with.
+        image = jitter_colour(rng, load_rgb(sample.path))
+        drawn = draw_affine(
+            rng, (image.shape[0], image.shape[1]), output_side=side, scale_range=self.config.scale_range
+        )
+        matrix = affine_matrix(drawn, image.shape[1])
+        red, green, blue = (round(value) for value in self.normalization.mean)
+        warped = warp_image(image, matrix, side, fill=(red, green, blue))
+        boxes, labels = warp_boxes(sample.boxes, sample.labels, matrix, side)
+        target = DetectionTarget(torch.from_numpy(boxes), torch.from_numpy(labels))
+        return torch.from_numpy(normalize(warped, self.normalization)), target
+
+
+def load_rgb(path: Path) -> ImageArray:
+    """Return a trusted training picture as RGB uint8 [H, W, 3]; raises InvalidInputError naming an unreadable file."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise InvalidInputError(
+            f"training picture {path} cannot be read; remove it from the annotations or mend it", path=path
+        )
+    return np.asarray(image, np.uint8)
+
+
+def readable_images(images: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
+    """Return the pictures that exist and have an image header; the others are reported once, by name, and skipped."""
+    kept = [image for image in images if image.path.is_file() and cv2.haveImageReader(str(image.path))]
+    for image in images:
+        if not image.path.is_file() or not cv2.haveImageReader(str(image.path)):
+            log.warning("skipped %s: not a readable picture", image.path)
+    if not kept:
+        raise InvalidInputError(
+            f"none of {len(images)} training pictures can be read, first: {images[0].path if images else 'no entry'}"
+        )
+    return kept
+
+
+def collate(batch: Sequence[tuple[torch.Tensor, DetectionTarget]]) -> tuple[torch.Tensor, list[DetectionTarget]]:
+    """Return images [B,3,S,S] and the list of their targets."""
+    return torch.stack([image for image, _ in batch]), [target for _, target in batch]

@@ -1,0 +1,48 @@
+"""The end of every training run: half-precision weights beside a card, and the command that repeats the run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors.torch import save_file
+
+from vision.card import WEIGHTS_FILE
+from vision.training.run import best_weights
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+# What the card says of the data, where the run lies and how fast it went change no weight.
+NOT_IN_COMMAND = frozenset({"out", "resume", "data_name", "data_terms", "threads", "workers"})
+
+
+def save_weights(out: Path, folder: Path) -> Path:
+    """Write the run's best weights to ``folder`` in half precision, which halves the file; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / WEIGHTS_FILE
+    tensors = best_weights(out)
+    save_file({name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in tensors.items()}, path)
+    return path
+
+
+def training_command(start: str, config: DataclassInstance, *, in_start: frozenset[str]) -> str:
+    """Return the command line that repeats a run.
+
+    Args:
+        start: the command with its required options, folders as placeholders.
+        config: the run's settings; those that are not the default follow as --set.
+        in_start: fields that ``start`` gives already.
+    """
+    words = [start]
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if item.name in NOT_IN_COMMAND | in_start or value == item.default:
+            continue
+        if isinstance(value, tuple):
+            text = str(list(value)).replace(" ", "")
+            words.append(f"--set '{item.name}={text.replace(chr(39), chr(34))}'")
+        else:
+            words.append(f"--set {item.name}={str(value).lower() if isinstance(value, bool) else value}")
+    return " ".join(words)

@@ -1,0 +1,94 @@
+"""The end of a detector's training run: weights and a card with what they are, come from and score."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vision.backbones.registry import build_backbone
+from vision.card import ModelCard, write_card
+from vision.detection.anchors import AnchorConfig
+from vision.detection.config import DetectorConfig
+from vision.detection.detector import load_detector
+from vision.evaluation.detection import evaluate_detector
+from vision.runtime.config import RuntimeConfig
+from vision.store import file_sha256
+from vision.training.config import DetectorTrainingConfig
+from vision.training.datasets.coco import read_coco, readable_images
+from vision.training.export import save_weights, training_command
+from vision.training.run import write_metrics
+from vision.training.tasks.detector import EVALUATION_CONF
+
+log = logging.getLogger(__name__)
+CARD_METRICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "f1", "f1_conf")
+
+
+def export_detector(config: DetectorTrainingConfig, class_names: tuple[str, ...]) -> Path:
+    """Write ``out/NAME/`` with card and weights of the run's best checkpoint; returns that model folder.
+
+    The metrics in the card are those of the exported model, measured as ``stride32 eval detector`` does.
+    """
+    folder = config.out / config.name
+    weights_path = save_weights(config.out, folder)
+    card = _card(config, class_names, folder, file_sha256(weights_path))
+    settings = DetectorConfig(conf=EVALUATION_CONF, max_det=100)
+    detector = load_detector(card, settings, RuntimeConfig(device="cpu", threads=config.threads))
+    images, _ = read_coco(config.val_json, class_names)
+    metrics = evaluate_detector(detector, readable_images(images), class_names)
+    write_metrics(config.out, metrics)
+    write_card(folder, dataclasses.replace(card, metrics=tuple(_metric_rows(config, metrics, len(images)))))
+    log.info("exported %s: %s", folder, " ".join(f"{name}={value:.4f}" for name, value in metrics.items()))
+    return folder
+
+
+def _card(config: DetectorTrainingConfig, class_names: tuple[str, ...], folder: Path, sha256: str) -> ModelCard:
+    anchors = AnchorConfig(scale=config.anchor_scale, ratios=config.anchor_ratios)
+    normalization = build_backbone(config.backbone).normalization
+    return ModelCard(
+        name=config.name,
+        kind="detector",
+        summary=f"Boxes of {' '.join(class_names[:4])}: FPN-lite anchor detector on {config.backbone}",
+        folder=folder,
+        architecture={
+            "backbone": config.backbone,
+            "channels": config.channels,
+            "head_depth": config.head_depth,
+            "anchors": dataclasses.asdict(anchors),
+        },
+        preprocess={
+            "long_side": config.long_side,
+            "mean": list(normalization.mean),
+            "std": list(normalization.std),
+            "multiple": max(anchors.strides),
+        },
+        labels=class_names,
+        sha256=sha256,
+        licence="Apache-2.0",
+        data=({"name": config.data_name or config.train_json.parent.name, "terms": config.data_terms or "not stated"},),
+        training={
+            "command": training_command(
+                "stride32 train detector --train-json TRAIN.json --val-json VAL.json --out DIR",
+                config,
+                in_start=frozenset({"train_json", "val_json"}),
+            ),
+            "seed": config.seed,
+            "epochs": config.epochs,
+            "torch": torch.__version__,
+        },
+    )
+
+
+def _metric_rows(config: DetectorTrainingConfig, metrics: dict[str, float], count: int) -> list[dict[str, Any]]:
+    """Return the card's rows; each names the command that gives the number again."""
+    dataset = (
+        f"{config.val_json.parent.name}/{config.val_json.name}, {count} pictures; chose the checkpoint, trained on none"
+    )
+    command = f"stride32 eval detector {config.name} --gt {config.val_json.name}"
+    return [
+        {"name": name, "value": round(metrics[name], 4), "dataset": dataset, "command": command}
+        for name in CARD_METRICS
+    ]

@@ -1,0 +1,75 @@
+"""Training an embedder from a configuration: data, task, trainer, exported model."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+from torch import from_numpy
+from torch.utils.data import DataLoader, TensorDataset
+
+from vision.runtime.preprocess import Normalization, normalize
+from vision.training.datasets.crops import (
+    CropDataset,
+    CropSet,
+    PeopleSampler,
+    load_crops,
+    read_crop_folder,
+    split_people,
+)
+from vision.training.embedder_config import EmbedderTrainingConfig
+from vision.training.export_embedder import export_embedder
+from vision.training.run import build_trainer, resume_path, start_run
+from vision.training.tasks.embedder import EmbedderTask
+
+log = logging.getLogger(__name__)
+
+VALIDATION_BATCH = 128
+
+
+def train_embedder(config: EmbedderTrainingConfig) -> Path:
+    """Train and return the run folder: best.ckpt, last.ckpt, metrics/ (CSV), config.toml and the exported model folder.
+
+    Raises:
+        InvalidInputError: the folder of crops cannot be used, or has too few people; the message says which.
+    """
+    start_run(config.out, config, seed=config.seed, threads=config.threads)
+    train_crops, val_crops = load_training_crops(config)
+    sampler = PeopleSampler(train_crops.person_ids, people=config.people, crops=config.crops, seed=config.seed)
+    task = EmbedderTask(config, len(train_crops.people), config.epochs * len(sampler))
+    normalization = task.network.backbone.normalization
+    # batch_size None: the sampler plans whole batches, and the set makes each at once.
+    loader = DataLoader(CropDataset(train_crops, normalization), batch_size=None, sampler=sampler)
+    log.info("training on %d crops of %d people, %d steps", len(train_crops), len(train_crops.people), task.total_steps)
+    trainer = build_trainer(
+        config.out,
+        epochs=config.epochs,
+        monitor="val_rank1",
+        ema_decay=config.ema_decay,
+        clip_norm=config.clip_norm,
+        device=config.device,
+        precision=config.precision,
+        eval_every=min(config.eval_every, config.epochs),
+    )
+    validation = DataLoader(_validation_set(val_crops, normalization), batch_size=VALIDATION_BATCH)
+    with warnings.catch_warnings():
+        # Frozen stages are in evaluation mode on purpose: their batch statistics must not drift.
+        warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+        trainer.fit(task, loader, validation, ckpt_path=resume_path(config.out, config.resume), weights_only=True)
+    export_embedder(config)
+    return config.out
+
+
+def load_training_crops(config: EmbedderTrainingConfig) -> tuple[CropSet, CropSet]:
+    """Return the crops of the people to train on and of those held out."""
+    files = read_crop_folder(config.data)
+    train_people, val_people = split_people([file.person for file in files], config.holdout_people)
+    return load_crops(files, train_people, config.size_hw), load_crops(files, val_people, config.size_hw)
+
+
+def _validation_set(crops: CropSet, normalization: Normalization) -> TensorDataset:
+    """Return the held-out crops as tensors: images, person ids, camera ids."""
+    images = from_numpy(np.stack([normalize(image, normalization) for image in crops.images]))
+    return TensorDataset(images, from_numpy(crops.person_ids), from_numpy(crops.camera_ids))
