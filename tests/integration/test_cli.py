@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -308,3 +310,90 @@ def test_a_closed_pipe_ends_the_run_quietly(tmp_path: Path) -> None:
 def test_models_of_an_empty_store(tmp_path: Path) -> None:
     done = stride32("models", "show", "absent", cwd=tmp_path)
     assert_refused(done, 1, "unknown model 'absent'")
+
+
+# --- the whole path with real networks of random weights ---
+
+QUICK = (
+    *("--set", "runtime.engine=torch", "--set", "runtime.device=cpu", "--set", "detection.conf=0"),
+    *("--set", "detection.max_det=5", "--set", "tracking.high_conf=0"),
+)
+
+
+@pytest.fixture(scope="module")
+def random_store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a model store with the names of the default models; what they find is noise."""
+    import torch
+    from safetensors.torch import save_file
+
+    from vision.backbones.registry import build_backbone
+    from vision.detection.anchors import AnchorConfig
+    from vision.detection.config import DetectorConfig
+    from vision.detection.network import AnchorDetectorNetwork
+    from vision.reid.config import EmbedderConfig
+    from vision.reid.network import EmbeddingNetwork
+    from vision.store import ModelCard, file_sha256, write_card
+
+    store = tmp_path_factory.mktemp("store")
+
+    def save(name: str, network: torch.nn.Module, **fields: Any) -> None:
+        (store / name).mkdir()
+        path = store / name / "weights.safetensors"
+        save_file(network.state_dict(), path)
+        constants = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+        fields["preprocess"] = {**constants, **fields["preprocess"]}
+        card = ModelCard(
+            name=name, folder=store / name, summary="noise", sha256=file_sha256(path), licence="Apache-2.0", **fields
+        )
+        write_card(store / name, card)
+
+    torch.manual_seed(0)
+    backbone = "tf_efficientnet_lite0"
+    anchors = AnchorConfig()
+    save(
+        DetectorConfig().model,
+        AnchorDetectorNetwork(build_backbone(backbone), num_classes=1, anchors=anchors, channels=16, head_depth=1),
+        kind="detector",
+        labels=("person",),
+        preprocess={"long_side": 128, "multiple": 64},
+        architecture={"backbone": backbone, "channels": 16, "head_depth": 1, "anchors": asdict(anchors)},
+    )
+    save(
+        EmbedderConfig().model,
+        EmbeddingNetwork(build_backbone(backbone), stride=8, dim=16),
+        kind="embedder",
+        preprocess={"size_hw": [64, 32]},
+        architecture={"backbone": backbone, "stride": 8, "dim": 16},
+    )
+    return str(store)
+
+
+def test_demo_with_random_weights(random_store: str, tmp_path: Path) -> None:
+    done = stride32("demo", "--max-frames", 6, *QUICK, cwd=tmp_path, STRIDE32_MODELS=random_store)
+    assert done.returncode == 0, done.stderr
+    assert "frames           6" in done.stdout
+    assert {path.name for path in (tmp_path / "demo-output").iterdir()} == {
+        *("tracks.txt", "results.jsonl", "annotated.mp4", "contact-sheet.png", "config.toml"),
+    }
+    results = (tmp_path / "demo-output/results.jsonl").read_text().splitlines()
+    assert "embed" in json.loads(results[-1])["timings_ms"]
+
+
+def test_a_truncated_picture_in_a_directory_exits_with_3(random_store: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("1.jpg", "2.jpg"):
+        cv2.imwrite(str(tmp_path / "in" / name), np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8))
+    whole = (tmp_path / "in/2.jpg").read_bytes()
+    (tmp_path / "in/2.jpg").write_bytes(whole[: len(whole) // 2])
+    variables = {"STRIDE32_MODELS": random_store}
+    done = stride32("detect", "in", "--coco", "found.json", *QUICK, cwd=tmp_path, **variables)
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("warning: ") and "2.jpg" in line]
+    assert {row["image_id"] for row in json.loads((tmp_path / "found.json").read_text())} == {1}
+
+    done = stride32("embed", "in", "--out", "vectors.npz", *QUICK, cwd=tmp_path, **variables)
+    assert done.returncode == 3, done.stderr
+    with np.load(tmp_path / "vectors.npz") as arrays:
+        assert arrays["names"].tolist() == ["1.jpg"]
+        assert np.linalg.norm(arrays["embeddings"], axis=1) == pytest.approx([1.0], abs=1e-5)
