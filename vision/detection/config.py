@@ -33,11 +33,11 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.conf <= 1:
-            raise ConfigError(f"detector.conf must be in [0, 1], got {self.conf}; 0.3 is the default")
+            raise ConfigError(f"detection.conf must be in [0, 1], got {self.conf}; 0.3 is the default")
         if not 0 < self.iou <= 1:
-            raise ConfigError(f"detector.iou must be in (0, 1], got {self.iou}; 0.6 is the default")
+            raise ConfigError(f"detection.iou must be in (0, 1], got {self.iou}; 0.6 is the default")
         if self.long_side < 0 or self.max_det < 1 or self.pre_nms < 1:
             raise ConfigError(
-                "detector.long_side must be >= 0, max_det and pre_nms >= 1, got "
+                "detection.long_side must be >= 0, max_det and pre_nms >= 1, got "
                 f"{self.long_side}, {self.max_det}, {self.pre_nms}; leave them out for the defaults"
             )

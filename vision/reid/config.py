@@ -21,4 +21,4 @@ class EmbedderConfig:
 
     def __post_init__(self) -> None:
         if self.max_batch < 1:
-            raise ConfigError(f"embedder.max_batch must be >= 1, got {self.max_batch}; 64 is the default")
+            raise ConfigError(f"embedding.max_batch must be >= 1, got {self.max_batch}; 64 is the default")

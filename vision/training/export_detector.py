@@ -71,9 +71,10 @@ def _card(config: DetectorTrainingConfig, class_names: tuple[str, ...], folder: 
         data=({"name": config.data_name or config.train_json.parent.name, "terms": config.data_terms or "not stated"},),
         training={
             "command": training_command(
-                "stride32 train detector --train-json TRAIN.json --val-json VAL.json --out DIR",
+                "stride32 train detector --train-json TRAIN.json --val-json VAL.json --out DIR"
+                + (" --set negatives_json=NEGATIVES.json" if config.negatives_json else ""),
                 config,
-                in_start=frozenset({"train_json", "val_json"}),
+                in_start=frozenset({"train_json", "val_json", "negatives_json"}),
             ),
             "seed": config.seed,
             "epochs": config.epochs,
