@@ -57,6 +57,10 @@ def train_embedder(config: EmbedderTrainingConfig) -> Path:
     with warnings.catch_warnings():
         # Frozen stages are in evaluation mode on purpose: their batch statistics must not drift.
         warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+        # Small data sets have fewer steps an epoch than the logging interval; the log then has a row every few epochs.
+        warnings.filterwarnings("ignore", message=r"The number of training batches \(\d+\) is smaller")
+        # A resumed run begins its table of metrics anew; weights, optimizer and step go on from the checkpoint.
+        warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
         trainer.fit(task, loader, validation, ckpt_path=resume_path(config.out, config.resume), weights_only=True)
     export_embedder(config)
     return config.out

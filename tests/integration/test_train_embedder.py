@@ -1,0 +1,110 @@
+"""A short training run on painted people: the run folder, the exported model and its card, resuming."""
+
+import logging
+
+import cv2
+import numpy as np
+import pytest
+
+from vision.card import read_card
+from vision.errors import InvalidInputError
+from vision.evaluation.reid import evaluate_reid
+from vision.reid.embedder import load_embedder
+from vision.runtime.config import RuntimeConfig
+from vision.store import load_weights
+from vision.training.embedder_config import EmbedderTrainingConfig
+from vision.training.fit_embedder import train_embedder
+from vision.training.run import read_metrics
+
+PEOPLE, HELD_OUT = 12, 4
+TORCH = RuntimeConfig(device="cpu", engine="torch", threads=1)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """Twelve people in shirts and trousers of their own colours, two noisy crops by each of two cameras."""
+    folder = tmp_path_factory.mktemp("people")
+    rng = np.random.default_rng(0)
+    for person in range(PEOPLE):
+        (folder / f"{person:04d}").mkdir()
+        shirt, trousers = rng.integers(0, 256, (2, 3))
+        for camera in (1, 2):
+            for number in range(2):
+                image = np.concatenate([np.full((32, 32, 3), shirt), np.full((32, 32, 3), trousers)])
+                image = np.clip(image + rng.normal(scale=10, size=image.shape), 0, 255).astype(np.uint8)
+                cv2.imwrite(str(folder / f"{person:04d}" / f"{person:04d}_c{camera}s1_{number:06d}_01.png"), image)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(people, tmp_path_factory):
+    return EmbedderTrainingConfig(
+        data=people,
+        out=tmp_path_factory.mktemp("run"),
+        name="tiny",
+        pretrained=False,
+        dim=16,
+        size_hw=(64, 32),
+        holdout_people=HELD_OUT,
+        epochs=2,
+        people=4,
+        crops=2,
+        freeze_stride=0,
+        eval_every=1,
+        threads=1,
+        device="cpu",
+        data_terms="painted",
+    )
+
+
+@pytest.fixture(scope="module")
+def run_folder(config):
+    return train_embedder(config)
+
+
+def test_run_folder_is_complete(run_folder, config):
+    assert run_folder == config.out
+    names = {path.name for path in run_folder.iterdir()}
+    assert {"config.toml", "best.ckpt", "last.ckpt", "metrics", "metrics.json", "tiny"} <= names
+    rows = (run_folder / "metrics" / "metrics.csv").read_text()
+    assert "val_rank1" in rows.splitlines()[0]
+
+
+def test_exported_model_gives_the_metrics_of_its_card(run_folder, people):
+    card = read_card(run_folder / "tiny")
+    assert card.kind == "embedder"
+    assert card.architecture == {"backbone": "tf_efficientnet_lite0", "stride": 16, "dim": 16}
+    assert card.data == ({"name": people.name, "terms": "painted"},)
+    metrics = evaluate_reid(load_embedder(card, TORCH), people, holdout=HELD_OUT)
+    assert {row["name"]: row["value"] for row in card.metrics} == pytest.approx(
+        {name: metrics[name] for name in ("rank1", "rank5", "mAP")}, abs=1e-3
+    )
+    assert read_metrics(run_folder)["queries"] == HELD_OUT * 4
+
+
+def test_weights_are_half_precision_of_the_cut_network(run_folder):
+    card = read_card(run_folder / "tiny")
+    assert card.weights_path.stat().st_size < 12e6
+    assert not any(name.startswith("backbone.stages.3") for name in load_weights(card))
+
+
+def test_a_finished_run_resumes_to_the_same_metrics(run_folder, config):
+    before = read_metrics(run_folder)
+    train_embedder(config)
+    assert read_metrics(run_folder) == before
+
+
+def test_card_tells_how_to_train_and_measure_again(run_folder, config):
+    card = read_card(run_folder / "tiny")
+    command = card.training["command"]
+    assert command.startswith("stride32 train embedder --data DIR --out DIR --set name=tiny --set pretrained=false")
+    assert "size_hw=[64,32]" in command
+    assert str(config.data) not in command
+    assert card.metrics[0]["command"] == "stride32 eval embedder tiny --data DIR --holdout 4"
+
+
+def test_too_few_people_are_refused_before_training(people, tmp_path, caplog):
+    caplog.set_level(logging.ERROR)
+    config = EmbedderTrainingConfig(data=people, out=tmp_path, holdout_people=PEOPLE)
+    with pytest.raises(InvalidInputError, match="lower holdout_people"):
+        train_embedder(config)

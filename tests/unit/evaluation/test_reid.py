@@ -1,0 +1,104 @@
+"""Rank-1 and mAP against hand-computed rankings, and the cross-camera rule."""
+
+import cv2
+import numpy as np
+import pytest
+
+from vision.errors import InvalidInputError
+from vision.evaluation.reid import evaluate_embeddings, evaluate_reid
+
+
+def on_circle(*degrees):
+    """Unit vectors at the given angles: similarity falls with the angle between two."""
+    angles = np.deg2rad(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+def test_perfect_embeddings_score_one():
+    metrics = evaluate_embeddings(on_circle(0, 1, 90, 91), np.array([0, 0, 1, 1]), np.array([1, 2, 1, 2]))
+    assert metrics == {"rank1": 1.0, "rank5": 1.0, "mAP": 1.0, "queries": 4.0}
+
+
+def test_hand_computed_ranking():
+    # Person 0 at 0 and 50 degrees, person 1 at 11 and 20; every crop by another camera. From 0 and from 50 the match
+    # comes third, from 11 and from 20 it comes first.
+    metrics = evaluate_embeddings(on_circle(0, 50, 11, 20), np.array([0, 0, 1, 1]), np.array([1, 2, 3, 4]))
+    assert metrics["rank1"] == pytest.approx(2 / 4)
+    assert metrics["rank5"] == 1.0
+    assert metrics["mAP"] == pytest.approx((1 / 3 + 1 / 3 + 1 + 1) / 4)
+
+
+def test_average_precision_of_several_matches():
+    # Person 0 at 0, 4 and 20 degrees; person 1, seen once, at 10, asks nothing.
+    metrics = evaluate_embeddings(on_circle(0, 4, 20, 10), np.array([0, 0, 0, 1]), np.array([1, 2, 3, 1]))
+    # From 0: 4 match, 10 other, 20 match. From 4: 0 match, 10 other, 20 match. From 20: 10 other, 4 and 0 match.
+    assert metrics["queries"] == 3.0
+    assert metrics["rank1"] == pytest.approx(2 / 3)
+    assert metrics["mAP"] == pytest.approx(((1 + 2 / 3) / 2 + (1 + 2 / 3) / 2 + (1 / 2 + 2 / 3) / 2) / 3)
+
+
+def test_same_camera_matches_are_not_counted():
+    # The twin by the same camera is nearest, the match by another camera comes after a stranger.
+    person_ids, camera_ids = np.array([0, 0, 0, 1]), np.array([1, 1, 2, 2])
+    metrics = evaluate_embeddings(on_circle(0, 1, 60, 30), person_ids, camera_ids)
+    assert metrics["queries"] == 3.0
+    # Queries 0 and 1 meet the stranger at 30 first; query 2 at 60 meets the stranger (30 away) before both matches.
+    assert metrics["rank1"] == 0.0
+    assert metrics["mAP"] == pytest.approx((1 / 2 + 1 / 2 + (1 / 2 + 2 / 3) / 2) / 3)
+
+
+def test_constant_embeddings_get_the_worst_order():
+    metrics = evaluate_embeddings(np.ones((4, 2), np.float32), np.array([0, 0, 1, 1]), np.array([1, 2, 1, 2]))
+    assert metrics["rank1"] == 0.0
+
+
+@pytest.mark.parametrize("order", [[3, 1, 0, 2], [2, 3, 1, 0]])
+def test_order_of_crops_does_not_matter(order):
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(4, 8)).astype(np.float32)
+    person_ids, camera_ids = np.array([0, 0, 1, 1]), np.array([1, 2, 1, 2])
+    expected = evaluate_embeddings(embeddings, person_ids, camera_ids)
+    assert evaluate_embeddings(embeddings[order], person_ids[order], camera_ids[order]) == pytest.approx(expected)
+
+
+def test_one_camera_only_is_refused():
+    with pytest.raises(InvalidInputError, match="two cameras"):
+        evaluate_embeddings(on_circle(0, 1), np.array([0, 0]), np.array([1, 1]))
+
+
+def test_lengths_must_agree():
+    with pytest.raises(InvalidInputError, match="one entry a crop, got 2, 3 and 2"):
+        evaluate_embeddings(on_circle(0, 1), np.array([0, 0, 1]), np.array([1, 2]))
+
+
+class MeanColour:
+    """Stands in for an embedder: the crop's mean colour as a direction."""
+
+    def embed_crops(self, crops):
+        colours = np.stack([crop.mean(axis=(0, 1)) for crop in crops]).astype(np.float32)
+        return colours / np.linalg.norm(colours, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def flat_people(tmp_path):
+    """Six people, each of one colour direction, two crops by each of two cameras."""
+    for person in range(6):
+        folder = tmp_path / f"{person:04d}"
+        folder.mkdir()
+        colour = 40 + 200 * np.eye(3)[person % 3] * (1 if person < 3 else 0.4)
+        for camera in (1, 2):
+            for number in (0, 1):
+                image = np.full((16, 8, 3), colour, np.uint8)
+                cv2.imwrite(str(folder / f"{person:04d}_c{camera}s1_{number:06d}_01.png"), image)
+    return tmp_path
+
+
+def test_evaluate_reid_reads_the_held_out_people(flat_people):
+    assert evaluate_reid(MeanColour(), flat_people, holdout=3) == {
+        "rank1": 1.0,
+        "rank5": 1.0,
+        "mAP": 1.0,
+        "queries": 12.0,
+    }
+    assert evaluate_reid(MeanColour(), flat_people, people=["0001", "0002"])["queries"] == 8.0
+    assert evaluate_reid(MeanColour(), flat_people, holdout=0)["queries"] == 24.0

@@ -1,0 +1,79 @@
+"""How well embeddings find a person again in other cameras: rank-1, rank-5 and mAP (Zheng 2015, Market-1501)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vision.errors import InvalidInputError
+from vision.training.embedder_config import HOLDOUT_PEOPLE
+from vision.types import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from vision.reid.embedder import Embedder
+
+
+def evaluate_embeddings(embeddings: FloatArray, person_ids: IntArray, camera_ids: IntArray) -> dict[str, float]:
+    """Return rank1, rank5, mAP (all in [0, 1]) and the number of queries; every crop is a query once.
+
+    Its gallery are all crops except those of the same person by the same camera, itself among them: the next frame of
+    the same walk is no proof of recognition. Queries whose person was seen by one camera only have nothing to find and
+    are left out. Ties go against us, so that constant embeddings score no better than the worst order.
+
+    Args:
+        embeddings: unit-norm float [N, D].
+        person_ids, camera_ids: int [N].
+
+    Raises:
+        InvalidInputError: lengths differ, or nobody was seen by two cameras.
+    """
+    if not len(embeddings) == len(person_ids) == len(camera_ids):
+        raise InvalidInputError(
+            f"embeddings, person_ids and camera_ids must have one entry a crop, got {len(embeddings)}, "
+            f"{len(person_ids)} and {len(camera_ids)}; filter all three alike"
+        )
+    ranks, precisions = [], []
+    for row, similarity in enumerate(embeddings @ embeddings.T):
+        same_person = person_ids == person_ids[row]
+        gallery = ~(same_person & (camera_ids == camera_ids[row]))
+        matches = same_person[gallery]
+        if not matches.any():
+            continue
+        # lexsort's last key counts most: by falling similarity, wrong people first among equals.
+        order = np.lexsort((matches, -similarity[gallery]))
+        hits = np.flatnonzero(matches[order])
+        ranks.append(hits[0])
+        precisions.append(np.mean(np.arange(1, len(hits) + 1) / (hits + 1)))
+    if not ranks:
+        raise InvalidInputError("nobody was seen by two cameras, so there is nothing to find; evaluate more people")
+    first = np.asarray(ranks)
+    return {
+        "rank1": float(np.mean(first < 1)),
+        "rank5": float(np.mean(first < 5)),
+        "mAP": float(np.mean(precisions)),
+        "queries": float(len(first)),
+    }
+
+
+def evaluate_reid(
+    embedder: Embedder, folder: Path, people: Sequence[str] | None = None, *, holdout: int = HOLDOUT_PEOPLE
+) -> dict[str, float]:
+    """Return ``evaluate_embeddings`` of an embedder on a folder of crops, one subfolder a person.
+
+    Args:
+        embedder: what ``load_embedder`` returns.
+        folder: as for training, see ``vision.training.datasets.crops``.
+        people: ids to evaluate; None takes those that training on this folder holds out.
+        holdout: how many those are; 0 takes everybody.
+    """
+    from vision.training.datasets.crops import load_crops, read_crop_folder, split_people
+
+    files = read_crop_folder(folder)
+    everybody = sorted({file.person for file in files})
+    if people is None:
+        people = split_people(everybody, holdout)[1] if holdout else everybody
+    crops = load_crops(files, people)
+    return evaluate_embeddings(embedder.embed_crops(crops.images), crops.person_ids, crops.camera_ids)
