@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.stride32-installed
+DEMO_READY := $(VENV)/.stride32-demo
+READY := $(VENV)/.stride32-dev
 
 .PHONY: help demo test check format bench train-detector train-embedder models-table clean
 
@@ -17,13 +18,21 @@ help:
 	@echo "make models-table    models/README.md from the cards"
 	@echo "make clean           remove what was built, except $(VENV)"
 
-# The stamp is newer than pyproject.toml once everything is installed, so later calls are instant.
+# A stamp is newer than pyproject.toml once its packages are installed, so later calls are instant.
+$(DEMO_READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	touch $@
+
+# trackeval brings opencv-python, which shares the folder cv2 with the headless build and wants GUI libraries that a server
+# lacks; the headless build goes in last, so that its files stand.
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	touch $@
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps opencv-python-headless
+	touch $(DEMO_READY) $@
 
-demo: $(READY)
+demo: $(DEMO_READY)
 	$(BIN)/stride32 demo
 
 test: $(READY)
