@@ -46,9 +46,10 @@ def open_source(
         return _open_stdin(stdin or sys.stdin.buffer, limits)
     if "://" in text:
         return _open_address(text, limits, timeout_s)
-    if path.is_dir():
+    # An empty name would be the current directory to Path, and is most likely an unset shell variable.
+    if text and path.is_dir():
         return ImageSource(list_directory(path), limits=limits)
-    if path.exists():
+    if text and path.exists():
         return _open_file(path, limits)
     if text.isdecimal():
         return StreamSource(CameraReader(int(text), max_pixels=limits.max_pixels), f"camera{text}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import time
 import tracemalloc
@@ -141,7 +142,7 @@ def test_times_never_go_backwards(tmp_path: Path) -> None:
     joined.write_bytes(b"".join(parts))
     times = [frame.timestamp_s for frame in read_video(joined)]
     assert len(times) == 20
-    assert all(later > earlier for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later > earlier for earlier, later in itertools.pairwise(times))
 
 
 NOT_A_VIDEO = {
