@@ -296,5 +296,6 @@ def _detections_from_dict(row: Mapping[str, Any]) -> Detections:
         np.asarray(row["boxes"], np.float32).reshape(-1, 4),
         np.asarray(row["scores"], np.float32),
         np.asarray(row["labels"], np.int64),
-        None if embeddings is None else np.asarray(embeddings, np.float32),
+        # An empty list has lost its width; without rows there is nothing to keep.
+        np.asarray(embeddings, np.float32) if embeddings else None,
     )

@@ -24,6 +24,7 @@ def detect(
         ),
     ] = None,
     jsonl: options.Jsonl = None,
+    csv: options.Csv = None,
     save_images: options.SaveImages = None,
     save_video: options.SaveVideo = None,
     conf: options.Conf = None,
@@ -47,7 +48,7 @@ def detect(
     from vision.io.sources import open_source
 
     plan = OutputPlan(
-        coco=coco, coco_gt=coco_gt, jsonl=jsonl, images=save_images, video=save_video, overwrite=overwrite
+        coco=coco, coco_gt=coco_gt, jsonl=jsonl, csv=csv, images=save_images, video=save_video, overwrite=overwrite
     ).or_stdout()
     plan.refuse_existing(source)
     with open_source(source) as opened:

@@ -38,6 +38,10 @@ Jsonl = Annotated[
     Path | None,
     typer.Option("--jsonl", metavar="FILE", help="One JSON object a frame; - for stdout.", show_default=False),
 ]
+Csv = Annotated[
+    Path | None,
+    typer.Option("--csv", metavar="FILE.csv", help="One row an object and frame.", show_default=False),
+]
 SaveVideo = Annotated[
     Path | None, typer.Option("--save-video", metavar="FILE.mp4", help="Annotated H.264 video.", show_default=False)
 ]

@@ -43,7 +43,7 @@ class OutputPlan:
     """Which files a run writes; None is not wanted.
 
     Attributes:
-        mot, coco, video, embeddings: files.
+        mot, coco, csv, video, embeddings: files.
         jsonl: a file, or "-" for stdout.
         images: a folder of annotated pictures.
         sheet: picture with a few annotated frames of the whole run.
@@ -55,6 +55,7 @@ class OutputPlan:
     mot: Path | None = None
     jsonl: Path | None = None
     coco: Path | None = None
+    csv: Path | None = None
     video: Path | None = None
     images: Path | None = None
     embeddings: Path | None = None
@@ -79,7 +80,17 @@ class OutputPlan:
 
     def paths(self) -> list[Path]:
         """Return every planned output, stdout included."""
-        named = (self.mot, self.jsonl, self.coco, self.video, self.images, self.embeddings, self.sheet, self.config)
+        named = (
+            self.mot,
+            self.jsonl,
+            self.coco,
+            self.csv,
+            self.video,
+            self.images,
+            self.embeddings,
+            self.sheet,
+            self.config,
+        )
         return [path for path in named if path is not None]
 
     def refuse_existing(self, source: str | None = None) -> None:
@@ -126,6 +137,10 @@ class OutputPlan:
                 source=run.source,
                 overwrite=self.overwrite,
             )
+        if self.csv is not None:
+            from vision.io.writers.csv import CsvWriter
+
+            yield CsvWriter(self.csv, class_names=run.class_names, overwrite=self.overwrite)
         if self.coco is not None:
             yield self._build_coco(self.coco, run.class_names)
         if self.video is not None or self.images is not None or self.sheet is not None:

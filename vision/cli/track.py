@@ -40,12 +40,16 @@ Out = Annotated[
     typer.Option("--out", metavar="DIR", help="Write tracks.txt, results.jsonl and annotated.mp4.", show_default=False),
 ]
 
+# A detection file names no classes.
+UNNAMED = ("object",)
+
 
 def track(
     source: options.OptionalSource = None,
     tracker: Tracker = None,
     mot: Mot = None,
     jsonl: options.Jsonl = None,
+    csv: options.Csv = None,
     save_video: options.SaveVideo = None,
     detections: DetectionsFile = None,
     out: Out = None,
@@ -76,7 +80,7 @@ def track(
         raise typer.BadParameter("--save-video needs a SOURCE to draw on; --detections holds no pictures")
     from vision.cli.outputs import OutputPlan
 
-    plan = OutputPlan(mot=mot, jsonl=jsonl, video=save_video, overwrite=overwrite)
+    plan = OutputPlan(mot=mot, jsonl=jsonl, csv=csv, video=save_video, overwrite=overwrite)
     if out is not None:
         plan = plan.with_folder(out, video=source is not None)
     plan = plan.or_stdout()
@@ -129,7 +133,9 @@ def _track_source(
         with closing(build_pipeline(settings, detect=by_frame is None)) as pipeline:
             frames = islice(opened, max_frames)
             results = pipeline.run(frames) if by_frame is None else _with_detections(pipeline, frames, by_frame)
-            facts = RunFacts(settings=settings, source=source, class_names=pipeline.class_names, fps=opened.fps)
+            facts = RunFacts(
+                settings=settings, source=source, class_names=pipeline.class_names or UNNAMED, fps=opened.fps
+            )
             with plan.open(facts) as writers:
                 summary = write_frames(results, writers, "track", total)
         plan.record(settings)
