@@ -18,7 +18,7 @@ from vision.cli.progress import Progress
 from vision.cli.sheet import SharedAnnotator, SheetWriter
 from vision.errors import ConfigError, OutputExistsError
 from vision.io.writers.base import Writer
-from vision.types import Detections, Frame, FrameResult, ImageArray, Tracks
+from vision.types import Detections, Frame, FrameResult, ImageArray, Tracks, TrackState
 
 
 def result(index: int, ids: tuple[int, ...] = ()) -> FrameResult:
@@ -191,7 +191,7 @@ def test_the_sheet_prefers_the_busiest_frame_of_each_part(tmp_path: Path) -> Non
     found = Detections(np.float32([[5, 5, 20, 20]]), np.float32([0.9]), np.int64([0]))
     with SheetWriter(tmp_path / "sheet.png", SharedAnnotator(), tiles=2) as writer:
         for index in range(20):
-            shade = 255 if index in (7, 13) else 0
+            shade = 255 if index in (7, 17) else 0
             frame = Frame(np.full((30, 40, 3), shade, np.uint8), index=index, timestamp_s=float(index))
             busy = Detections.empty() if not shade else found
             writer.write(frame, FrameResult(index, detections=busy))

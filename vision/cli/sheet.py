@@ -38,7 +38,7 @@ class _Tile:
 
 
 class SheetWriter(Writer):
-    """Writes a PNG of at most ``tiles`` annotated frames: the busiest frame of each of as many equal parts of a run.
+    """Writes a PNG of at most ``tiles`` annotated frames: the busiest frame of each of as many stretches of a run.
 
     Memory is bounded although the length is unknown: when twice as many pictures are held, each two neighbours become
     the busier one and the stretch that a picture stands for doubles.
