@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from vision.training.datasets.crops import (
 )
 from vision.training.embedder_config import EmbedderTrainingConfig
 from vision.training.export_embedder import export_embedder
-from vision.training.run import build_trainer, resume_path, start_run
+from vision.training.run import fit, start_run
 from vision.training.tasks.embedder import EmbedderTask
 
 log = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ def train_embedder(config: EmbedderTrainingConfig) -> Path:
     Raises:
         InvalidInputError: the folder of crops cannot be used, or has too few people; the message says which.
     """
-    start_run(config.out, config, seed=config.seed, threads=config.threads)
+    start_run(config)
     train_crops, val_crops = load_training_crops(config)
     sampler = PeopleSampler(train_crops.person_ids, people=config.people, crops=config.crops, seed=config.seed)
     task = EmbedderTask(config, len(train_crops.people), config.epochs * len(sampler))
@@ -43,25 +42,8 @@ def train_embedder(config: EmbedderTrainingConfig) -> Path:
     # batch_size None: the sampler plans whole batches, and the set makes each at once.
     loader = DataLoader(CropDataset(train_crops, normalization), batch_size=None, sampler=sampler)
     log.info("training on %d crops of %d people, %d steps", len(train_crops), len(train_crops.people), task.total_steps)
-    trainer = build_trainer(
-        config.out,
-        epochs=config.epochs,
-        monitor="val_rank1",
-        ema_decay=config.ema_decay,
-        clip_norm=config.clip_norm,
-        device=config.device,
-        precision=config.precision,
-        eval_every=min(config.eval_every, config.epochs),
-    )
     validation = DataLoader(_validation_set(val_crops, normalization), batch_size=VALIDATION_BATCH)
-    with warnings.catch_warnings():
-        # Frozen stages are in evaluation mode on purpose: their batch statistics must not drift.
-        warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
-        # Small data sets have fewer steps an epoch than the logging interval; the log then has a row every few epochs.
-        warnings.filterwarnings("ignore", message=r"The number of training batches \(\d+\) is smaller")
-        # A resumed run begins its table of metrics anew; weights, optimizer and step go on from the checkpoint.
-        warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
-        trainer.fit(task, loader, validation, ckpt_path=resume_path(config.out, config.resume), weights_only=True)
+    fit(config, task, loader, validation, monitor="val_rank1")
     export_embedder(config)
     return config.out
 

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelChec
 from lightning.pytorch.loggers import CSVLogger
 
 from vision.config import to_toml
+from vision.training.config import TrainingConfig
 from vision.training.optimization import Ema
 
 log = logging.getLogger(__name__)
@@ -47,59 +48,61 @@ def _numbers(metrics: Any, prefix: str = "") -> str:
     return " ".join(f"{name}={float(value):.4f}" for name, value in metrics.items() if name.startswith(prefix))
 
 
-def start_run(out: Path, config: Any, *, seed: int, threads: int) -> None:
+def start_run(config: TrainingConfig) -> None:
     """Create the run folder, record the effective configuration in it and seed everything."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.toml").write_text(to_toml(config))
-    if threads:
-        torch.set_num_threads(threads)
-    pl.seed_everything(seed, workers=True, verbose=False)
+    config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / "config.toml").write_text(to_toml(config))
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
 
 
-def build_trainer(
-    out: Path,
-    *,
-    epochs: int,
-    monitor: str,
-    ema_decay: float,
-    clip_norm: float | None,
-    device: str,
-    precision: str,
-    eval_every: int,
-) -> pl.Trainer:
-    """Return the Lightning trainer of a run: best checkpoint by ``monitor`` (larger is better), last checkpoint each
-    epoch."""
-    # Each filter names a notice that is about our deliberate choices, not about a fault.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-    warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
+def fit(config: TrainingConfig, task: pl.LightningModule, loader: Any, validation: Any, *, monitor: str) -> None:
+    """Train ``task``, from the run's last checkpoint if there is one and the configuration says so."""
+    last = config.out / LAST
+    resume_from = last if config.resume and last.is_file() else None
+    with warnings.catch_warnings():
+        _ignore_deliberate_choices()
+        _build_trainer(config, monitor).fit(task, loader, validation, ckpt_path=resume_from, weights_only=True)
+
+
+def _ignore_deliberate_choices() -> None:
+    """Silence Lightning's notices of what is meant so, and a deprecation inside Lightning itself."""
+    for message in (
+        r".*does not have many workers.*",
+        r".*Checkpoint directory .* exists and is not empty.*",
+        # Frozen stages are in evaluation mode: their batch statistics must not drift.
+        r"Found \d+ module\(s\) in eval mode.*",
+        r".*The number of training batches .* is smaller than the logging interval.*",
+        r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _build_trainer(config: TrainingConfig, monitor: str) -> pl.Trainer:
+    """Return the Lightning trainer: best checkpoint by ``monitor`` (larger is better), last one at each validation."""
     best = ModelCheckpoint(
-        out, filename="best", monitor=monitor, mode="max", save_last=True, enable_version_counter=False
+        config.out, filename="best", monitor=monitor, mode="max", save_last=True, enable_version_counter=False
     )
     callbacks: list[Callback] = [best, LearningRateMonitor("step"), PlainProgress()]
-    if ema_decay > 0:
-        callbacks.append(Ema(ema_decay))
+    if config.ema_decay > 0:
+        callbacks.append(Ema(config.ema_decay))
     return pl.Trainer(
-        default_root_dir=out,
-        max_epochs=epochs,
-        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[device],
-        devices="auto" if device != "cpu" else 1,
-        precision=precision,
-        gradient_clip_val=clip_norm,
-        check_val_every_n_epoch=eval_every,
+        default_root_dir=config.out,
+        max_epochs=config.epochs,
+        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[config.device],
+        devices="auto" if config.device != "cpu" else 1,
+        precision=config.precision,
+        gradient_clip_val=config.clip_norm,
+        check_val_every_n_epoch=min(config.eval_every, config.epochs),
         num_sanity_val_steps=0,
         callbacks=callbacks,
-        logger=CSVLogger(out, name="", version="metrics"),
+        # A folder for each start of the run: a resumed run must not delete the curves before it.
+        logger=CSVLogger(config.out, name="metrics"),
         log_every_n_steps=10,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-
-
-def resume_path(out: Path, resume: bool) -> Path | None:
-    """Return the last checkpoint of a run to continue from, or None to start anew."""
-    path = out / LAST
-    return path if resume and path.is_file() else None
 
 
 def best_weights(out: Path, prefix: str = "network.") -> dict[str, torch.Tensor]:

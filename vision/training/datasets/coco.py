@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnnotatedImage:
-    """One picture of a data set with its objects: boxes float32 [N, 4] xyxy pixels, labels int64 [N]."""
+    """One picture of a data set with its objects: boxes float32 [N, 4] xyxy pixels, labels int64 [N].
+
+    ``unmarked`` tells that it also shows wanted objects without a usable box (crowds), so it is no background.
+    """
 
     path: Path
     image_id: int
     boxes: FloatArray
     labels: IntArray
+    unmarked: bool = False
 
 
 def read_coco(path: Path, classes: Sequence[str] = ()) -> tuple[list[AnnotatedImage], tuple[str, ...]]:
@@ -54,23 +58,43 @@ def read_coco(path: Path, classes: Sequence[str] = ()) -> tuple[list[AnnotatedIm
             path=path,
         )
     label_of = {key: wanted.index(name) for key, name in names.items() if name in wanted}
-    by_image: dict[int, list[tuple[list[float], int]]] = {int(row["id"]): [] for row in document["images"]}
+    try:
+        return [_annotated(path.parent, *entry) for entry in _objects_by_image(document, label_of)], wanted
+    except (KeyError, TypeError, ValueError) as exc:
+        raise InvalidInputError(
+            f"{path.name} must give each image id and file_name, each annotation image_id, category_id and bbox "
+            f"[x, y, width, height]; reading failed at {exc!r}",
+            path=path,
+        ) from exc
+
+
+def _objects_by_image(
+    document: dict[str, Any], label_of: Mapping[int, int]
+) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]], bool]]:
+    """Yield each image row, its usable annotations (label added), and whether it has others of wanted classes."""
+    usable: dict[int, list[dict[str, Any]]] = {int(row["id"]): [] for row in document["images"]}
+    unmarked = set()
     for row in document["annotations"]:
-        x, y, width, height = row["bbox"]
-        if row.get("iscrowd", 0) or row["category_id"] not in label_of or width <= 0 or height <= 0:
+        if row["category_id"] not in label_of:
             continue
-        by_image[int(row["image_id"])].append(([x, y, width, height], label_of[row["category_id"]]))
-    images = []
+        _, _, width, height = row["bbox"]
+        if row.get("iscrowd", 0) or width <= 0 or height <= 0:
+            unmarked.add(int(row["image_id"]))
+        else:
+            usable[int(row["image_id"])].append({**row, "label": label_of[row["category_id"]]})
     for row in document["images"]:
-        objects = by_image[int(row["id"])]
-        boxes = np.asarray([box for box, _ in objects], np.float32).reshape(-1, 4)
-        labels = np.asarray([label for _, label in objects], np.int64)
-        images.append(
-            AnnotatedImage(
-                path.parent / row["file_name"], int(row["id"]), xywh_to_xyxy(boxes).astype(np.float32), labels
-            )
-        )
-    return images, wanted
+        yield row, usable[int(row["id"])], int(row["id"]) in unmarked
+
+
+def _annotated(folder: Path, row: dict[str, Any], objects: list[dict[str, Any]], unmarked: bool) -> AnnotatedImage:
+    boxes_xywh = np.asarray([item["bbox"] for item in objects], np.float32).reshape(-1, 4)
+    return AnnotatedImage(
+        folder / row["file_name"],
+        int(row["id"]),
+        xywh_to_xyxy(boxes_xywh).astype(np.float32),
+        np.asarray([item["label"] for item in objects], np.int64),
+        unmarked,
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
