@@ -55,7 +55,7 @@ def _card(config: EmbedderTrainingConfig, folder: Path, sha256: str) -> ModelCar
         },
         sha256=sha256,
         licence="Apache-2.0",
-        data=({"name": config.data_name or config.data.name, "terms": config.data_terms or "not stated"},),
+        data=tuple(_data_rows(config)),
         training={
             "command": training_command(
                 "stride32 train embedder --data DIR --out DIR", config, in_start=frozenset({"data"})
@@ -65,6 +65,16 @@ def _card(config: EmbedderTrainingConfig, folder: Path, sha256: str) -> ModelCar
             "torch": torch.__version__,
         },
     )
+
+
+def _data_rows(config: EmbedderTrainingConfig) -> list[dict[str, str]]:
+    """Return what the weights were made from: the crops, and what the starting weights had seen."""
+    rows = [{"name": config.data_name or config.data.name, "terms": config.data_terms or "not stated"}]
+    if config.pretrained:
+        rows.append(
+            {"name": f"ImageNet-1k, through the published weights of {config.backbone}", "terms": "research use"}
+        )
+    return rows
 
 
 def _metric_rows(config: EmbedderTrainingConfig, metrics: dict[str, float]) -> list[dict[str, Any]]:

@@ -11,10 +11,11 @@ from vision.backbones.interface import TENSORFLOW_NORMALIZATION
 from vision.backbones.registry import build_backbone
 from vision.card import ModelCard
 from vision.errors import ConfigError, InvalidInputError, ModelError, StateError, WeightsError
+from vision.evaluation.reid import evaluate_reid
 from vision.reid.embedder import Embedder, crop_slices, load_embedder
 from vision.reid.network import EmbeddingNetwork
 from vision.runtime.config import RuntimeConfig
-from vision.store import file_sha256, load_weights
+from vision.store import file_sha256, find_model, load_weights
 from vision.types import Frame
 
 DIM = 16
@@ -182,6 +183,14 @@ def test_missing_and_unknown_weights_are_named(card):
     weights["neck.scale"] = weights.pop("neck.weight")
     with pytest.raises(WeightsError, match=r"expected neck.weight, found neck.scale \(1 missing, 1 unknown"):
         load_embedder(make_card(card.folder, weights))
+
+
+@pytest.mark.data
+def test_shipped_model_finds_held_out_people(data_dir):
+    shipped = load_embedder(find_model("reid-lite", kind="embedder"), RuntimeConfig(device="cpu", threads=1))
+    metrics = evaluate_reid(shipped, data_dir / "market1501")
+    assert metrics["rank1"] >= 0.85
+    assert metrics["mAP"] >= 0.7
 
 
 def test_cards_that_do_not_describe_an_embedder_are_refused(card):
