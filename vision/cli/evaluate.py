@@ -105,4 +105,4 @@ def _print_scores(scores: Mapping[str, float], as_json: bool) -> None:
         typer.echo(json.dumps(dict(scores), indent=2))
         return
     for name, value in scores.items():
-        typer.echo(f"{name:12} {value:.4f}")
+        typer.echo(f"{name:14} {value:.4f}")

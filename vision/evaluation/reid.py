@@ -12,6 +12,9 @@ from vision.errors import InvalidInputError
 from vision.training.embedder_config import HOLDOUT_PEOPLE
 from vision.types import FloatArray, IntArray
 
+# Pairs of different people that may pass for one in appearance alone; the motion gate stands before it.
+FALSE_ACCEPTS = 0.002
+
 if TYPE_CHECKING:
     from vision.reid.embedder import Embedder
 
@@ -58,10 +61,27 @@ def evaluate_embeddings(embeddings: FloatArray, person_ids: IntArray, camera_ids
     }
 
 
+def distance_limit(
+    embeddings: FloatArray, person_ids: IntArray, camera_ids: IntArray, *, false_accepts: float = FALSE_ACCEPTS
+) -> float:
+    """Return the cosine distance that this share of the pairs of different people in one camera stays below.
+
+    A start for ``tracking.max_cosine_distance``, which belongs to the embedder. NaN without any such pair.
+
+    Args:
+        embeddings: unit-norm float [N, D].
+        person_ids, camera_ids: int [N].
+        false_accepts: share of pairs in [0, 1].
+    """
+    confusable = (person_ids[:, None] != person_ids) & (camera_ids[:, None] == camera_ids)
+    distances = (1 - embeddings @ embeddings.T)[confusable]
+    return float(np.quantile(distances, false_accepts)) if distances.size else float("nan")
+
+
 def evaluate_reid(
     embedder: Embedder, folder: Path, people: Sequence[str] | None = None, *, holdout: int = HOLDOUT_PEOPLE
 ) -> dict[str, float]:
-    """Return ``evaluate_embeddings`` of an embedder on a folder of crops, one subfolder a person.
+    """Return ``evaluate_embeddings`` and ``distance_limit`` of an embedder on a folder of crops, one subfolder a person.
 
     Args:
         embedder: what ``load_embedder`` returns.
@@ -76,4 +96,5 @@ def evaluate_reid(
     if people is None:
         people = split_people(everybody, holdout)[1] if holdout else everybody
     crops = load_crops(files, people)
-    return evaluate_embeddings(embedder.embed_crops(crops.images), crops.person_ids, crops.camera_ids)
+    known = embedder.embed_crops(crops.images), crops.person_ids, crops.camera_ids
+    return {**evaluate_embeddings(*known), "distance_limit": distance_limit(*known)}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vision.errors import InvalidInputError
-from vision.evaluation.reid import evaluate_embeddings, evaluate_reid
+from vision.evaluation.reid import distance_limit, evaluate_embeddings, evaluate_reid
 
 
 def on_circle(*degrees):
@@ -94,11 +94,18 @@ def flat_people(tmp_path):
 
 
 def test_evaluate_reid_reads_the_held_out_people(flat_people):
-    assert evaluate_reid(MeanColour(), flat_people, holdout=3) == {
-        "rank1": 1.0,
-        "rank5": 1.0,
-        "mAP": 1.0,
-        "queries": 12.0,
-    }
+    metrics = evaluate_reid(MeanColour(), flat_people, holdout=3)
+    assert metrics.pop("distance_limit") > 0
+    assert metrics == {"rank1": 1.0, "rank5": 1.0, "mAP": 1.0, "queries": 12.0}
     assert evaluate_reid(MeanColour(), flat_people, people=["0001", "0002"])["queries"] == 8.0
     assert evaluate_reid(MeanColour(), flat_people, holdout=0)["queries"] == 24.0
+
+
+def test_the_distance_limit_counts_different_people_of_one_camera_only() -> None:
+    angles = np.radians([0, 1, 60, 90])
+    embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    people, cameras = np.array([0, 0, 1, 2]), np.array([1, 1, 1, 2])
+    # Persons 0 and 1 in camera 1: 60 and 59 degrees apart, each pair counted from both sides.
+    limit = distance_limit(embeddings, people, cameras, false_accepts=0.0)
+    assert limit == pytest.approx(1 - np.cos(np.radians(59)), abs=1e-6)
+    assert np.isnan(distance_limit(embeddings, people, np.arange(4)))
