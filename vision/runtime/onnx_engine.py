@@ -23,10 +23,13 @@ from torch import nn
 from vision import __version__
 from vision.errors import ModelError
 from vision.runtime.engine import EngineInput
+from vision.runtime.onnx_graph import fuse_padding
 from vision.types import FloatArray
 
 log = logging.getLogger(__name__)
 OPSET = 17
+# Counts the ways in which we made files of the same network; a new number makes old cache entries unused.
+EXPORT_REVISION = 2
 
 
 class OnnxEngine:
@@ -62,12 +65,9 @@ def _open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
 def cached_export(network: nn.Module, spec: EngineInput) -> bytes:
     """Return the ONNX bytes of a network, from the cache when an intact file is there, else exported and stored."""
     path = cache_folder() / f"{cache_key(network, spec)}.onnx"
-    if path.is_file():
-        model = path.read_bytes()
-        # The last 32 bytes are the digest of the rest: a file cut short by a full disk must not be run.
-        if hashlib.sha256(model[:-32]).digest() == model[-32:]:
-            return model[:-32]
-        log.warning("cached model %s is damaged; exporting it again", path.name)
+    stored = _read_stored(path)
+    if stored is not None:
+        return stored
     log.info("exporting the network for ONNX Runtime (once)")
     model = export(network, spec)
     try:
@@ -97,7 +97,7 @@ def export(network: nn.Module, spec: EngineInput) -> bytes:
             dynamic_axes={"images": axes},
         )
     network.train(was_training)
-    return buffer.getvalue()
+    return fuse_padding(buffer.getvalue())
 
 
 def cache_folder() -> Path:
@@ -120,8 +120,30 @@ def cache_key(network: nn.Module, spec: EngineInput) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
+def _read_stored(path: Path) -> bytes | None:
+    """Return what ``_store`` wrote, or None when it is not there, not readable or damaged."""
+    try:
+        model = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as exc:  # a cache shared with another user
+        log.warning("cached model %s cannot be read (%s); exporting it again", path.name, exc.strerror)
+        return None
+    # The last 32 bytes are the digest of the rest: a file cut short by a full disk must not be run.
+    if hashlib.sha256(model[:-32]).digest() == model[-32:]:
+        return model[:-32]
+    log.warning("cached model %s is damaged; exporting it again", path.name)
+    return None
+
+
 def _store(path: Path, model: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        file.write(model + hashlib.sha256(model).digest())
-    Path(file.name).replace(path)
+        part = Path(file.name)
+        try:
+            file.write(model + hashlib.sha256(model).digest())
+            file.flush()
+            part.replace(path)
+        except OSError:
+            part.unlink()
+            raise

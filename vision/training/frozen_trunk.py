@@ -22,7 +22,7 @@ class FrozenTrunk:
     def __init__(self, backbone: Backbone, *, threads: int = 0) -> None:
         spec = EngineInput(example_hw=(64, 64), dynamic_hw=True, digest="")
         self.engine = OnnxEngine(
-            export(_AllOutputs(backbone.frozen_stages()), spec), threads=threads or default_threads()
+            export(_AllOutputs(backbone.frozen_stages()).eval(), spec), threads=threads or default_threads()
         )
 
     def __call__(self, images: Tensor) -> tuple[Tensor, ...]:

@@ -80,11 +80,11 @@ def _ignore_deliberate_choices() -> None:
 
 
 def _build_trainer(config: TrainingConfig, monitor: str) -> pl.Trainer:
-    """Return the Lightning trainer: best checkpoint by ``monitor`` (larger is better), last one at each validation."""
-    best = ModelCheckpoint(
-        config.out, filename="best", monitor=monitor, mode="max", save_last=True, enable_version_counter=False
-    )
-    callbacks: list[Callback] = [best, LearningRateMonitor("step"), PlainProgress()]
+    """Return the Lightning trainer: best checkpoint by ``monitor`` (larger is better), last one each epoch."""
+    best = ModelCheckpoint(config.out, filename="best", monitor=monitor, mode="max", enable_version_counter=False)
+    # One of its own: save_last of the other saves only when that one does, and a resumed run would repeat epochs.
+    last = ModelCheckpoint(config.out, filename=Path(LAST).stem, enable_version_counter=False)
+    callbacks: list[Callback] = [best, last, LearningRateMonitor("step"), PlainProgress()]
     if config.ema_decay > 0:
         callbacks.append(Ema(config.ema_decay))
     return pl.Trainer(

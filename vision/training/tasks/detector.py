@@ -66,12 +66,12 @@ class DetectorTask(LightningModule):
         return loss.total
 
     def validation_step(self, batch: Tensor, batch_index: int) -> None:
-        """Validation needs whole pictures of many sizes, not batches: see ``on_validation_epoch_end``."""
+        """Measure AP on whole pictures, which have many sizes; the batch is only the signal to do so.
 
-    def on_validation_epoch_end(self) -> None:
-        """Measure AP on the validation pictures with the averaged weights that are in place now."""
+        Here and not at the end of the epoch: by then the averaged weights have been taken out again.
+        """
         metrics = evaluate_detector(self, self.val_images, self.class_names)
-        self.log_dict({f"val_{name}": value for name, value in metrics.items()})
+        self.log_dict({f"val_{name}": value for name, value in metrics.items()}, batch_size=1)
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
