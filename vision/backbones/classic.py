@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 import torchvision
 from torch import nn
 
+from vision.backbones.checkpoint import read_checkpoint
 from vision.backbones.interface import IMAGENET_NORMALIZATION, Backbone, Classifier, pool_flatten
 from vision.errors import ModelError, WeightsError
 
@@ -47,15 +47,11 @@ def build_resnet(name: str, num_classes: int, *, pretrained: bool | Path = False
 
 def _load_checkpoint(network: nn.Module, path: Path) -> None:
     """Load a state dict by name from a .safetensors or a tensors-only .pth file."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        state = load_file(path)
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(read_checkpoint(path))
     except RuntimeError as exc:
         raise WeightsError(
-            f"{path.name} does not fit {type(network).__name__}: {str(exc).splitlines()[-1].strip()}", path=path
+            f"{path.name} does not fit {type(network).__name__}: {str(exc).splitlines()[-1].strip()} "
+            "Pass torchvision's own checkpoint",
+            path=path,
         ) from exc

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vision.backbones.checkpoint import read_checkpoint
 from vision.backbones.interface import TENSORFLOW_NORMALIZATION, Backbone, Classifier, pool_flatten
 from vision.errors import MissingDependencyError, WeightsError
 
@@ -83,7 +83,7 @@ def load_in_order(network: nn.Module, path: Path) -> None:
 
     The package's names differ from timm's while the order of its 296 tensors is the same.
     """
-    checkpoint: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = read_checkpoint(path)
     target = network.state_dict()
     if len(checkpoint) != len(target):
         raise WeightsError(

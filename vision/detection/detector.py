@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
@@ -22,7 +23,7 @@ from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import Engine, EngineInput, build_engine
 from vision.runtime.preprocess import Normalization, preprocess
 from vision.runtime.weights import card_value, load_into
-from vision.types import Detections, Frame
+from vision.types import Detections, Frame, IntArray
 
 
 class Detector(Protocol):
@@ -77,6 +78,9 @@ class AnchorDetector:
         for size_hw, rows in groups.items():
             batch = np.stack([preprocess(frames[row].image, letterboxes[row], self.normalization) for row in rows])
             logits, deltas = self.engine.run(batch)
+            if self._wanted_labels is not None:
+                # Before decoding: an unwanted class must not use up max_det or suppress a wanted one.
+                logits = logits[:, :, self._wanted_labels]
             anchors: Anchors = self._anchors_for(size_hw)
             for place, row in enumerate(rows):
                 found = decode_detections(
@@ -86,25 +90,26 @@ class AnchorDetector:
                     letterboxes[row],
                     self.config,
                 )
-                results[row] = self._keep_wanted(found)
+                results[row] = self._relabel(found)
         return results
 
-    def _keep_wanted(self, detections: Detections) -> Detections:
+    def _relabel(self, detections: Detections) -> Detections:
+        """Return detections whose labels count the wanted classes with labels that count all."""
         if self._wanted_labels is None:
             return detections
-        return detections[np.isin(detections.labels, self._wanted_labels)]
+        return dataclasses.replace(detections, labels=self._wanted_labels[detections.labels])
 
 
-def _labels_of(names: Sequence[str], class_names: Sequence[str]) -> list[int] | None:
-    """Return the labels of the wanted class names, or None for all; ConfigError for a name the detector does not
-    have."""
+def _labels_of(names: Sequence[str], class_names: Sequence[str]) -> IntArray | None:
+    """Return the distinct labels of the wanted class names, or None for all; ConfigError for a name that is not
+    there."""
     for name in names:
         if name not in class_names:
             raise ConfigError(
                 f"detection.classes must be of the detector's {', '.join(class_names)}, got {name!r}"
                 f"{closest_hint(name, class_names)}"
             )
-    return [class_names.index(name) for name in names] or None
+    return np.array([class_names.index(name) for name in dict.fromkeys(names)], np.int64) if names else None
 
 
 def load_detector(card: ModelCard, config: DetectorConfig, runtime: RuntimeConfig) -> AnchorDetector:

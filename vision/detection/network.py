@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -38,9 +39,12 @@ class FeaturePyramid(nn.Module):
         super().__init__()
         self.strides = [stride for stride in strides if stride in backbone.strides]
         extra = [stride for stride in strides if stride > max(backbone.strides)]
-        if self.strides + extra != list(strides) or not self.strides:
+        # Levels are joined by doubling: a gap would add maps of different sizes.
+        doubles = all(coarse == 2 * fine for fine, coarse in pairwise(strides))
+        if self.strides + extra != list(strides) or not self.strides or not doubles:
             raise ConfigError(
-                f"detector strides must be of {backbone.name}'s {backbone.strides} or doublings above, got {strides}"
+                f"detector strides must be of {backbone.name}'s {backbone.strides} or doublings above, "
+                f"each twice the one before, got {tuple(strides)}"
             )
         self.lateral = nn.ModuleList(_conv_norm(backbone.channels_at(stride), channels) for stride in self.strides)
         self.smooth = nn.ModuleList(_separable_norm(channels) for _ in self.strides)

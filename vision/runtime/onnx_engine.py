@@ -113,6 +113,7 @@ def cache_key(network: nn.Module, spec: EngineInput) -> str:
         repr(network),
         repr(spec),
         str(OPSET),
+        str(EXPORT_REVISION),
         __version__,
         torch.__version__,
         onnxruntime.__version__,

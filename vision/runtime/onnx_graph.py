@@ -1,8 +1,8 @@
 """A repair of exported graphs: padding that the exporter leaves as nodes of its own goes into the convolutions.
 
-The tracing exporter computes constant paddings with a small subgraph and gives `Pad` an empty optional input; ONNX Runtime
-fuses a `Pad` into the convolution behind it only when the paddings are plain constants and that input is absent. Measured
-on one core: detector 46 -> 37 ms at 384 x 448, embedder 2.2 -> 1.3 ms a crop; outputs are identical.
+The tracing exporter computes constant paddings with a small subgraph and gives `Pad` an empty optional input; ONNX
+Runtime fuses a `Pad` into the convolution behind it only when the paddings are plain constants and that input is
+absent. Measured on one core: detector 46 -> 37 ms at 384 x 448, embedder 2.2 -> 1.3 ms a crop; outputs are identical.
 """
 
 from __future__ import annotations
