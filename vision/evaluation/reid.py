@@ -81,7 +81,7 @@ def distance_limit(
 def evaluate_reid(
     embedder: Embedder, folder: Path, people: Sequence[str] | None = None, *, holdout: int = HOLDOUT_PEOPLE
 ) -> dict[str, float]:
-    """Return ``evaluate_embeddings`` and ``distance_limit`` of an embedder on a folder of crops, one subfolder a person.
+    """Return ``evaluate_embeddings`` and ``distance_limit`` of an embedder on a folder of crops, one a person.
 
     Args:
         embedder: what ``load_embedder`` returns.

@@ -20,9 +20,9 @@ class TrackerConfig:
         n_init: detections in consecutive frames before a track is confirmed, >= 1. Paper: 3.
         appearance: use the embeddings that detections carry; False tracks by motion and overlap alone.
         gallery_size: latest embeddings kept for each track, >= 1. Paper: 100. Memory: size x width x 4 bytes a track.
-        max_cosine_distance: largest appearance distance of a match, in [0, 2]. It belongs to the embedder: the default is
-            for reid-lite, where 0.5 lets 0.2 % of pairs of different people in one camera pass (docs/tracking.md).
-            Paper: 0.2 with its own network, which would refuse 95 % of reid-lite's true pairs.
+        max_cosine_distance: largest appearance distance of a match, in [0, 2]. It belongs to the embedder: the default
+            is for reid-lite, where 0.5 lets 0.2 % of pairs of different people in one camera pass
+            (docs/tracking.md). Paper: 0.2 with its own network; it would refuse 95 % of reid-lite's true pairs.
         gate: largest squared Mahalanobis distance of a match, > 0. Paper: 9.4877, the 0.95 quantile for 4 dimensions.
         max_iou_distance: largest 1 - IoU of a match in the overlap stage, in [0, 1]. Paper: 0.7.
         high_conf: lowest score of a detection that may take part; any finite number. Paper: 0.3.
