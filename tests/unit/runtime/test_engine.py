@@ -1,0 +1,131 @@
+"""The choice of engine and device, and the ranges of RuntimeConfig."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vision.errors import ConfigError
+from vision.runtime.config import RuntimeConfig
+from vision.runtime.engine import EngineInput, build_engine, default_threads, resolve_device
+from vision.runtime.torch_engine import TorchEngine
+
+SPEC = EngineInput(example_hw=(32, 32), dynamic_hw=True, digest="engine-test")
+
+
+def tiny_network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.ReLU6())
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STRIDE32_CACHE", str(tmp_path))
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests state what happens without a GPU, also on a machine that has one."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+@pytest.mark.parametrize(("engine", "name"), [("auto", "onnx:cpu"), ("onnx", "onnx:cpu"), ("torch", "torch:cpu")])
+def test_engine_choice_on_the_cpu(device: str, engine: Any, name: str) -> None:
+    assert build_engine(tiny_network(), SPEC, RuntimeConfig(device=device, engine=engine)).name == name
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_the_network_is_put_in_evaluation_mode(engine: Any) -> None:
+    network = tiny_network().train()
+    batch = np.random.default_rng(0).standard_normal((2, 3, 32, 64)).astype(np.float32)
+    with torch.inference_mode():
+        expected = network.eval()(torch.from_numpy(batch)).numpy()
+    (output,) = build_engine(network.train(), SPEC, RuntimeConfig(engine=engine, device="cpu")).run(batch)
+    np.testing.assert_allclose(output, expected, atol=1e-5)
+    assert output.dtype == np.float32
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_one_array_for_each_output(engine: Any) -> None:
+    class Two(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return x * 2, x.mean(dim=(2, 3))
+
+    outputs = build_engine(Two(), SPEC, RuntimeConfig(engine=engine, device="cpu")).run(
+        np.ones((3, 3, 8, 8), np.float32)
+    )
+    assert [output.shape for output in outputs] == [(3, 3, 8, 8), (3, 3)]
+
+
+def test_resolve_device() -> None:
+    assert resolve_device("auto") == torch.device("cpu")
+    assert resolve_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
+def test_a_device_that_is_not_there(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"device {name} needs a CUDA GPU, found 0 of them; use --device cpu or auto"):
+        resolve_device(name)
+
+
+def test_the_index_of_a_device_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("auto") == torch.device("cuda")
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ConfigError, match="found 2 of them"):
+        resolve_device("cuda:2")
+    with pytest.raises(ConfigError, match=r"onnx engine runs on the CPU.*runtime\.engine=torch"):
+        build_engine(tiny_network(), SPEC, RuntimeConfig(device="cuda:1", engine="onnx"))
+
+
+def test_threads_reach_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    TorchEngine(tiny_network(), torch.device("cpu"), "fp32", threads=3)
+    TorchEngine(tiny_network(), torch.device("cpu"), "fp32")
+    assert chosen == [3]
+    assert default_threads() >= 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"device": "gpu"}, "device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
+        ({"device": "cuda:"}, "got 'cuda:'"),
+        ({"device": "cuda:x"}, "got 'cuda:x'"),
+        ({"device": "cuda:-1"}, "got 'cuda:-1'"),
+        ({"device": ""}, "got ''"),
+        ({"engine": "tensorrt"}, "engine must be one of .*got 'tensorrt'"),
+        ({"precision": "int8"}, "precision must be one of .*got 'int8'"),
+        ({"threads": -1}, "threads must be >= 0, got -1"),
+    ],
+)
+def test_config_ranges(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        RuntimeConfig(**fields)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:12"])
+def test_config_takes_every_device_name(device: str) -> None:
+    assert RuntimeConfig(device=device).device == device
+
+
+@pytest.mark.gpu
+def test_torch_on_cuda_equals_the_cpu() -> None:
+    if not torch.backends.cuda.is_built() or torch._C._cuda_getDeviceCount() == 0:
+        pytest.skip("needs a CUDA device")
+    batch = np.random.default_rng(0).standard_normal((2, 3, 32, 64)).astype(np.float32)
+    reference = TorchEngine(tiny_network().eval(), torch.device("cpu"), "fp32").run(batch)[0]
+    for precision, tolerance in (("fp32", 1e-3), ("fp16", 1e-2), ("bf16", 5e-2)):
+        output = TorchEngine(tiny_network().eval(), torch.device("cuda"), precision).run(batch)[0]
+        np.testing.assert_allclose(output, reference, atol=tolerance)
