@@ -24,8 +24,8 @@ class DetectorConfig:
 
     model: str = "person-lite0"
     long_side: int = 0
-    conf: float = 0.3
-    iou: float = 0.6
+    conf: float = 0.35
+    iou: float = 0.5
     max_det: int = 300
     pre_nms: int = 1000
     class_agnostic: bool = False
@@ -33,9 +33,9 @@ class DetectorConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.conf <= 1:
-            raise ConfigError(f"detection.conf must be in [0, 1], got {self.conf}; 0.3 is the default")
+            raise ConfigError(f"detection.conf must be in [0, 1], got {self.conf}; 0.35 is the default")
         if not 0 < self.iou <= 1:
-            raise ConfigError(f"detection.iou must be in (0, 1], got {self.iou}; 0.6 is the default")
+            raise ConfigError(f"detection.iou must be in (0, 1], got {self.iou}; 0.5 is the default")
         if self.long_side < 0 or self.max_det < 1 or self.pre_nms < 1:
             raise ConfigError(
                 "detection.long_side must be >= 0, max_det and pre_nms >= 1, got "

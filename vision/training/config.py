@@ -88,7 +88,7 @@ class DetectorTrainingConfig(TrainingConfig):
     anchor_scale: float = 4.0
     anchor_ratios: tuple[float, ...] = (1.8,)
     image_size: int = 320
-    long_side: int = 448
+    long_side: int = 512
     scale_range: tuple[float, float] = (0.6, 2.0)
     batch_size: int = 16
     workers: int = 0
