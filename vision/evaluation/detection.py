@@ -64,9 +64,16 @@ def coco_metrics(
 
 
 def _best_f1(evaluation: Any) -> dict[str, float]:
-    """Return the largest F1 at IoU 0.5 over all score thresholds, with its threshold (mean over classes)."""
+    """Return the largest F1 at IoU 0.5 over all score thresholds, with its threshold.
+
+    Both are means over the classes that have objects.
+    """
     precision = np.asarray(evaluation.eval["precision"])[0, :, :, 0, -1]  # [R, K]
     scores = np.asarray(evaluation.eval["scores"])[0, :, :, 0, -1]
+    present = (precision >= 0).all(axis=0)  # the library writes -1 for a class without objects
+    if not present.any():
+        return {"f1": 0.0, "f1_conf": 0.0}
+    precision, scores = precision[:, present], scores[:, present]
     recall = np.linspace(0, 1, len(precision))[:, None]
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
     best = f1.argmax(axis=0)

@@ -48,7 +48,12 @@ def read_coco(path: Path, classes: Sequence[str] = ()) -> tuple[list[AnnotatedIm
         InvalidInputError: the file is not COCO JSON, or lacks a wanted class.
     """
     document = _read_json(path)
-    names = {int(row["id"]): str(row["name"]) for row in document["categories"]}
+    try:
+        names = {int(row["id"]): str(row["name"]) for row in document["categories"]}
+    except (KeyError, TypeError, ValueError) as exc:
+        raise InvalidInputError(
+            f"{path.name} must give each category an id and a name; reading failed at {exc!r}", path=path
+        ) from exc
     wanted = tuple(classes) or tuple(names[key] for key in sorted(names))
     missing = [name for name in wanted if name not in names.values()]
     if missing:
@@ -104,15 +109,16 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"COCO annotations must be a JSON file, found none at {path}; check the path", path=path
         )
     try:
-        document: dict[str, Any] = json.loads(path.read_text())
+        document: Any = json.loads(path.read_text())
     except ValueError as exc:
         raise InvalidInputError(f"{path.name} must be COCO JSON, cannot parse it: {exc}", path=path) from exc
-    absent = [key for key in ("images", "annotations", "categories") if not isinstance(document.get(key), list)]
+    table: dict[str, Any] = document if isinstance(document, dict) else {}
+    absent = [key for key in ("images", "annotations", "categories") if not isinstance(table.get(key), list)]
     if absent:
         raise InvalidInputError(
             f"{path.name} must be COCO JSON with images, annotations and categories, lacks {absent}", path=path
         )
-    return document
+    return table
 
 
 class DetectionDataset(Dataset[tuple[torch.Tensor, DetectionTarget]]):
