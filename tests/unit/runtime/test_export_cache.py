@@ -117,9 +117,12 @@ def test_a_file_that_cannot_be_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     cached_export(tiny_network(), SPEC)
+    read = Path.read_bytes
 
     def refuse(path: Path) -> bytes:
-        raise PermissionError(13, "Permission denied", str(path))
+        if path.parent == folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
 
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
         patch.setattr(Path, "read_bytes", refuse)
