@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -63,17 +63,26 @@ def models_readme(cards: Sequence[ModelCard]) -> str:
 
 
 def _readme_row(card: ModelCard) -> str:
-    metrics = "<br>".join(_metric_text(metric) for metric in card.metrics)
-    cells = (f"`{card.name}`", card.kind, card.summary, metrics, _size_text(card.weights_path), card.licence)
+    cells = (
+        f"`{card.name}`",
+        card.kind,
+        card.summary,
+        _metrics_text(card.metrics),
+        _size_text(card.weights_path),
+        card.licence,
+    )
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def _metric_text(metric: object) -> str:
-    """Return "AP50 0.412 on coco-person val" for a card's metric."""
-    assert isinstance(metric, dict)
-    value = metric.get("value")
-    shown = f"{value:.3f}" if isinstance(value, float) else str(value)
-    return f"{metric.get('name')} {shown}" + (f" on {metric['dataset']}" if metric.get("dataset") else "")
+def _metrics_text(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Return "ap50 0.412, ap 0.201 on coco-person val" for a card's metrics, one line a data set."""
+    by_dataset: dict[str, list[str]] = {}
+    for metric in metrics:
+        value = metric.get("value")
+        shown = f"{value:.3f}" if isinstance(value, float) else str(value)
+        by_dataset.setdefault(str(metric.get("dataset", "")), []).append(f"{metric.get('name')} {shown}")
+    lines = [", ".join(shown) + (f" on {dataset}" if dataset else "") for dataset, shown in by_dataset.items()]
+    return "<br>".join(lines)
 
 
 def _size_text(path: Path) -> str:

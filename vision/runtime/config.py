@@ -19,7 +19,7 @@ class RuntimeConfig:
         device: "auto" (CUDA when there is a device, else the CPU), "cpu", "cuda" or "cuda:N".
         engine: "auto" (ONNX Runtime on the CPU, torch on CUDA), "torch" or "onnx".
         precision: autocast type on CUDA; the CPU always computes in fp32.
-        threads: CPU threads of one engine; 0 uses one a physical core.
+        threads: CPU threads of one engine; 0 uses the CPUs this process may use.
     """
 
     device: str = "auto"
@@ -38,4 +38,4 @@ class RuntimeConfig:
         if self.precision not in get_args(Precision):
             raise ConfigError(f"runtime.precision must be one of {get_args(Precision)}, got {self.precision!r}")
         if self.threads < 0:
-            raise ConfigError(f"runtime.threads must be >= 0, got {self.threads}; 0 uses one a physical core")
+            raise ConfigError(f"runtime.threads must be >= 0, got {self.threads}; 0 uses the CPUs this process may use")

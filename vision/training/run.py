@@ -63,7 +63,14 @@ def fit(config: TrainingConfig, task: pl.LightningModule, loader: Any, validatio
     resume_from = last if config.resume and last.is_file() else None
     with warnings.catch_warnings():
         _ignore_deliberate_choices()
-        _build_trainer(config, monitor).fit(task, loader, validation, ckpt_path=resume_from, weights_only=True)
+        trainer = _build_trainer(config, monitor)
+        try:
+            trainer.fit(task, loader, validation, ckpt_path=resume_from, weights_only=True)
+        except SystemExit:
+            # Lightning tidies up after Ctrl-C and then exits with 1; our exit code for it is 130.
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
 
 
 def _ignore_deliberate_choices() -> None:
