@@ -2,10 +2,10 @@
 
     python benchmarks/bench_track.py VIDEO [--runs 3] [--out FILE]
 
-Each run is a process of its own, as a user starts it; the first one exports the networks and is not counted. Measured:
-frames a second from the first frame to the last with all outputs (MOT, JSON lines, annotated video), the stages'
-medians from the JSON lines, and the peak memory of a whole run beside that of the first quarter of the video, which should be
-alike. The eager torch engine is measured in the same way as the peer.
+Each run is a process of its own, as a user starts it; the first one exports the networks and is not counted.
+Measured: frames a second from the first frame to the last with all outputs (MOT, JSON lines, annotated video), the
+stages' medians from the JSON lines, and the peak memory of a whole run beside that of the first quarter of the video,
+which should be alike. The eager torch engine is measured in the same way as the peer.
 """
 
 from __future__ import annotations
