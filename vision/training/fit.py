@@ -54,8 +54,9 @@ def load_training_images(config: DetectorTrainingConfig) -> tuple[list[Annotated
     if config.negatives_json is not None:
         # Only pictures that show none of the classes, crowds included.
         extra, _ = read_coco(config.negatives_json, class_names)
-        known = {image.image_id for image in images}
+        # By name: the ids of unrelated data sets coincide by chance.
+        known = {image.path.name for image in images}
         images += [
-            image for image in extra if not len(image.labels) and not image.unmarked and image.image_id not in known
+            image for image in extra if not len(image.labels) and not image.unmarked and image.path.name not in known
         ]
     return readable_images(images), class_names
