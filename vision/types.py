@@ -1,8 +1,7 @@
 """Value types that travel along the path of one frame: Frame -> Detections -> Tracks -> FrameResult.
 
 All are frozen, hold numpy arrays on the CPU and are validated once, at construction. Boxes are always float32 [N, 4]
-xyxy in
-pixels of the original upright frame: x to the right, y down, (0, 0) the outer corner of the first pixel
+xyxy in pixels of the original upright frame: x to the right, y down, (0, 0) the outer corner of the first pixel
 (docs/conventions.md).
 """
 

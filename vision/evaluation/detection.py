@@ -34,8 +34,7 @@ def evaluate_detector(
     """Return COCO metrics in [0, 1] of a detector on annotated pictures; its score threshold should be near 0.
 
     Keys: ap (mean over IoU 0.50:0.95), ap50, ap75, ap_small, ap_medium, ap_large (-1 without such objects), ar1, ar10,
-    ar100, and
-    f1 with its conf: the score threshold at which F1 at IoU 0.5 is largest.
+    ar100, and f1 with its f1_conf: the score threshold at which F1 at IoU 0.5 is largest.
     """
     images = list(images)
     found = {
