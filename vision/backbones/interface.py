@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from vision.errors import InvalidInputError
@@ -123,14 +122,3 @@ class Classifier(nn.Module):
 def pool_flatten() -> nn.Sequential:
     """Return global average pooling to [B, C]."""
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Return the number of parameters, trainable or not."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def pyramid_shapes(backbone: Backbone, size_hw: tuple[int, int]) -> list[tuple[int, ...]]:
-    """Return the shapes of the feature maps for one image of ``size_hw``, by running a zero image."""
-    with torch.inference_mode():
-        return [tuple(feature.shape) for feature in backbone.eval()(torch.zeros(1, 3, *size_hw))]

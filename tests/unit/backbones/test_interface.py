@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from vision.backbones.interface import IMAGENET_NORMALIZATION, Backbone, Classifier, count_parameters, pyramid_shapes
+from vision.backbones.interface import IMAGENET_NORMALIZATION, Backbone, Classifier
 from vision.backbones.registry import CLASSIFIERS, build_backbone, build_classifier
 from vision.errors import InvalidInputError, ModelError, ModelNotFoundError
 from vision.training.frozen_trunk import FrozenTrunk
@@ -34,7 +34,9 @@ def statistics_of(module: nn.Module) -> list[torch.Tensor]:
 @pytest.mark.parametrize("size_hw", [(64, 96), (128, 64)])
 def test_each_feature_map_has_its_stride_and_channels(backbone: Backbone, size_hw: tuple[int, int]) -> None:
     height, width = size_hw
-    assert pyramid_shapes(backbone, size_hw) == [
+    with torch.inference_mode():
+        features = backbone.eval()(torch.zeros(1, 3, height, width))
+    assert [tuple(feature.shape) for feature in features] == [
         (1, channels, height // stride, width // stride)
         for stride, channels in zip(backbone.strides, backbone.channels, strict=True)
     ]
@@ -56,7 +58,6 @@ def test_select_and_channels_go_by_stride(backbone: Backbone) -> None:
 def test_classifier_gives_logits_of_its_classes(classifier: Classifier) -> None:
     with torch.inference_mode():
         assert classifier.eval()(torch.zeros(2, 3, 64, 96)).shape == (2, 7)
-    assert count_parameters(classifier) > count_parameters(classifier.backbone)
 
 
 def test_batch_of_n_equals_n_singles(backbone: Backbone) -> None:
