@@ -3,7 +3,6 @@ inference share it."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, nms
@@ -31,11 +30,7 @@ def decode_detections(
         config: thresholds; ``classes`` is applied by the detector, which knows the names.
     """
     # The threshold moves to logit space, so that only survivors pay for a sigmoid.
-    floor = (
-        float(np.log(config.conf / (1 - config.conf)))
-        if 0 < config.conf < 1
-        else (-np.inf if config.conf == 0 else np.inf)
-    )
+    floor = torch.logit(torch.tensor(config.conf, dtype=torch.float64))  # -inf for 0, inf for 1
     rows, labels = torch.nonzero(logits_AK >= floor, as_tuple=True)
     scores = logits_AK[rows, labels].float().sigmoid()
     if len(scores) > config.pre_nms:

@@ -101,8 +101,7 @@ class AnchorDetector:
 
 
 def _labels_of(names: Sequence[str], class_names: Sequence[str]) -> IntArray | None:
-    """Return the distinct labels of the wanted class names, or None for all; ConfigError for a name that is not
-    there."""
+    """Return the distinct labels of the wanted class names, or None for all; ConfigError for an unknown name."""
     for name in names:
         if name not in class_names:
             raise ConfigError(
