@@ -2,7 +2,8 @@
 
 The tracing exporter computes constant paddings with a small subgraph and gives `Pad` an empty optional input; ONNX
 Runtime fuses a `Pad` into the convolution behind it only when the paddings are plain constants and that input is
-absent. Measured on one core: detector 46 -> 37 ms at 384 x 448, embedder 2.6 -> 1.2 to 1.8 ms a crop; outputs are the same.
+absent. Measured on one core: detector 46 -> 37 ms at 384 x 448, embedder 2.6 -> 1.2 to 1.8 ms a crop; outputs are the
+same.
 """
 
 from __future__ import annotations
