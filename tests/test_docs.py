@@ -186,7 +186,7 @@ def test_command_lines_parse(place: str, words: list[str]) -> None:
 def check_training_overrides(task: str, overrides: Sequence[str]) -> None:
     """Check the keys and values of ``--set``; fields without a default get one first, as the options would give it."""
     if task == "detector":
-        load_config(None, DetectorTrainingConfig, ["train_json=a.json", "val_json=b.json", *overrides])
+        load_config(None, DetectorTrainingConfig, ["train_data=a.json", "val_data=b.json", *overrides])
     else:
         load_config(None, EmbedderTrainingConfig, ["data=crops", *overrides])
 
@@ -212,7 +212,7 @@ def test_toml_blocks_are_settings(block: Block, tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text(block.text, encoding="utf-8")
     keys = tomllib.loads(block.text).keys()
-    if "train_json" in keys:
+    if "train_data" in keys:
         load_config(path, DetectorTrainingConfig)
     elif "data" in keys:
         load_config(path, EmbedderTrainingConfig)

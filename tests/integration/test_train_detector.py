@@ -89,8 +89,8 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def config(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> DetectorTrainingConfig:
     values: dict[str, Any] = {
         **TINY,
-        "train_json": pictures / "train.json",
-        "val_json": pictures / "val.json",
+        "train_data": pictures / "train.json",
+        "val_data": pictures / "val.json",
         "out": tmp_path_factory.mktemp("run"),
         "epochs": EPOCHS,
         "eval_every": 5,
@@ -146,7 +146,7 @@ def test_the_exported_model_loads_and_gives_the_metrics_of_its_card(run_folder: 
     metrics = read_metrics(run_folder)
     assert {row["name"]: row["value"] for row in card.metrics}["ap50"] == pytest.approx(metrics["ap50"], abs=1e-4)
     command = card.training["command"]
-    assert command.startswith("stride32 train detector --train-json TRAIN.json --val-json VAL.json --out DIR")
+    assert command.startswith("stride32 train detector --train-data TRAIN --val-data VAL --out DIR")
     assert "--set pretrained=false" in command
     assert str(pictures) not in command
 
@@ -166,9 +166,9 @@ def test_frozen_stages_and_negatives(pictures: Path, tmp_path: Path, caplog: pyt
     values: dict[str, Any] = {**TINY, "freeze_stride": 8, "epochs": 1, "eval_every": 3, "ema_decay": 0.0}
     config = DetectorTrainingConfig(
         **values,
-        train_json=pictures / "val.json",
-        val_json=pictures / "val.json",
-        negatives_json=pictures / "train.json",
+        train_data=pictures / "val.json",
+        val_data=pictures / "val.json",
+        negatives_data=pictures / "train.json",
         classes=("green",),
         out=tmp_path / "run",
     )
@@ -200,7 +200,7 @@ def stride32(*args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 def test_train_from_the_command_line(pictures: Path, tmp_path: Path) -> None:
     settings = {**TINY, "anchor_ratios": [1.0], "scale_range": [0.9, 1.1], "pretrained": "false", "eval_every": 1}
     done = stride32(
-        *("--train-json", pictures / "val.json", "--val-json", pictures / "val.json", "--out", "run", "--epochs", 1),
+        *("--train-data", pictures / "val.json", "--val-data", pictures / "val.json", "--out", "run", "--epochs", 1),
         *(word for name, value in settings.items() for word in ("--set", f"{name}={value}")),
         cwd=tmp_path,
     )
@@ -211,7 +211,7 @@ def test_train_from_the_command_line(pictures: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("train_json", "settings", "words"),
+    ("train_data", "settings", "words"),
     [
         ("absent.json", (), ("absent.json", "check the path")),
         ("notes.txt", (), ("notes.txt", "must be COCO JSON")),
@@ -219,12 +219,12 @@ def test_train_from_the_command_line(pictures: Path, tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_exit_1(
-    train_json: str, settings: tuple[str, ...], words: tuple[str, ...], pictures: Path, tmp_path: Path
+    train_data: str, settings: tuple[str, ...], words: tuple[str, ...], pictures: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.txt").write_text("this is no JSON\n")
     (tmp_path / "train.json").write_text((pictures / "train.json").read_text())
     done = stride32(
-        *("--train-json", train_json, "--val-json", "train.json", "--out", "run", "--set", "pretrained=false"),
+        *("--train-data", train_data, "--val-data", "train.json", "--out", "run", "--set", "pretrained=false"),
         *settings,
         cwd=tmp_path,
     )

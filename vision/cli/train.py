@@ -26,8 +26,8 @@ File = typer.Option(metavar="FILE.json", show_default=False)
 @app.command("detector")
 def detector_command(
     config: ConfigArgument = None,
-    train_json: Annotated[Path | None, File] = None,
-    val_json: Annotated[Path | None, File] = None,
+    train_data: Annotated[Path | None, File] = None,
+    val_data: Annotated[Path | None, File] = None,
     out: Out = None,
     epochs: Epochs = None,
     seed: Seed = None,
@@ -39,7 +39,7 @@ def detector_command(
     from vision.config import load_config, to_toml
     from vision.training.config import DetectorTrainingConfig
 
-    given = _given(train_json=train_json, val_json=val_json, out=out, epochs=epochs, seed=seed, device=device)
+    given = _given(train_data=train_data, val_data=val_data, out=out, epochs=epochs, seed=seed, device=device)
     settings = load_config(config, DetectorTrainingConfig, [*given, *(overrides or [])])
     if print_config:
         typer.echo(to_toml(settings), nl=False)

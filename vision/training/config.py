@@ -65,9 +65,9 @@ class DetectorTrainingConfig(TrainingConfig):
     """One training run of an anchor detector on COCO JSON data.
 
     Attributes:
-        train_json, val_json: COCO annotation files; pictures lie beside them as their file_name says.
-        negatives_json: COCO file whose pictures without the wanted classes serve as background, or None.
-        classes: category names to learn, in label order; empty takes all of train_json.
+        train_data, val_data: COCO annotation files; pictures lie beside them as their file_name says.
+        negatives_data: COCO file whose pictures without the wanted classes serve as background, or None.
+        classes: category names to learn, in label order; empty takes all of train_data.
         channels, head_depth: width of the neck and heads, convolutions in each head.
         anchor_scale, anchor_ratios: see AnchorConfig.
         image_size: side in pixels of the square training input, a multiple of the coarsest stride.
@@ -77,9 +77,9 @@ class DetectorTrainingConfig(TrainingConfig):
         workers: data-loading processes; 0 loads in the training process.
     """
 
-    train_json: Path
-    val_json: Path
-    negatives_json: Path | None = None
+    train_data: Path
+    val_data: Path
+    negatives_data: Path | None = None
     classes: tuple[str, ...] = ()
     out: Path = Path("runs/detector")
     name: str = "detector"

@@ -37,7 +37,7 @@ def export_detector(config: DetectorTrainingConfig, class_names: tuple[str, ...]
     card = _card(config, class_names, folder, file_sha256(weights_path))
     settings = DetectorConfig(conf=EVALUATION_CONF, max_det=100)
     detector = load_detector(card, settings, RuntimeConfig(device="cpu", threads=config.threads))
-    images, _ = read_coco(config.val_json, class_names)
+    images, _ = read_coco(config.val_data, class_names)
     metrics = evaluate_detector(detector, readable_images(images), class_names)
     write_metrics(config.out, metrics)
     write_card(folder, dataclasses.replace(card, metrics=tuple(_metric_rows(config, metrics, len(images)))))
@@ -68,13 +68,13 @@ def _card(config: DetectorTrainingConfig, class_names: tuple[str, ...], folder: 
         labels=class_names,
         sha256=sha256,
         licence="Apache-2.0",
-        data=({"name": config.data_name or config.train_json.parent.name, "terms": config.data_terms or "not stated"},),
+        data=({"name": config.data_name or config.train_data.parent.name, "terms": config.data_terms or "not stated"},),
         training={
             "command": training_command(
-                "stride32 train detector --train-json TRAIN.json --val-json VAL.json --out DIR"
-                + (" --set negatives_json=NEGATIVES.json" if config.negatives_json else ""),
+                "stride32 train detector --train-data TRAIN --val-data VAL --out DIR"
+                + (" --set negatives_data=NEGATIVES" if config.negatives_data else ""),
                 config,
-                in_start=frozenset({"train_json", "val_json", "negatives_json"}),
+                in_start=frozenset({"train_data", "val_data", "negatives_data"}),
             ),
             "seed": config.seed,
             "epochs": config.epochs,
@@ -86,9 +86,9 @@ def _card(config: DetectorTrainingConfig, class_names: tuple[str, ...], folder: 
 def _metric_rows(config: DetectorTrainingConfig, metrics: dict[str, float], count: int) -> list[dict[str, Any]]:
     """Return the card's rows; each names the command that gives the number again."""
     dataset = (
-        f"{config.val_json.parent.name}/{config.val_json.name}, {count} pictures; chose the checkpoint, trained on none"
+        f"{config.val_data.parent.name}/{config.val_data.name}, {count} pictures; chose the checkpoint, trained on none"
     )
-    command = f"stride32 eval detector {config.name} --gt {config.val_json.name}"
+    command = f"stride32 eval detector {config.name} --gt {config.val_data.name}"
     return [
         {"name": name, "value": round(metrics[name], 4), "dataset": dataset, "command": command}
         for name in CARD_METRICS

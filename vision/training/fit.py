@@ -27,7 +27,7 @@ def train_detector(config: DetectorTrainingConfig) -> Path:
     """
     start_run(config)
     train_images, class_names = load_training_images(config)
-    val_images, _ = read_coco(config.val_json, class_names)
+    val_images, _ = read_coco(config.val_data, class_names)
     steps = config.epochs * math.ceil(len(train_images) / config.batch_size)
     task = DetectorTask(config, class_names, readable_images(val_images), steps)
     dataset = DetectionDataset(train_images, config, task.network.backbone.normalization)
@@ -50,10 +50,10 @@ def train_detector(config: DetectorTrainingConfig) -> Path:
 
 def load_training_images(config: DetectorTrainingConfig) -> tuple[list[AnnotatedImage], tuple[str, ...]]:
     """Return the readable training pictures, background pictures last, and the class names."""
-    images, class_names = read_coco(config.train_json, config.classes)
-    if config.negatives_json is not None:
+    images, class_names = read_coco(config.train_data, config.classes)
+    if config.negatives_data is not None:
         # Only pictures that show none of the classes, crowds included.
-        extra, _ = read_coco(config.negatives_json, class_names)
+        extra, _ = read_coco(config.negatives_data, class_names)
         # By name: the ids of unrelated data sets coincide by chance.
         known = {image.path.name for image in images}
         images += [

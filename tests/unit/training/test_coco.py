@@ -162,7 +162,7 @@ def test_a_picture_that_breaks_while_reading_is_named(tmp_path: Path) -> None:
 
 
 def make_config(folder: Path, **fields: Any) -> DetectorTrainingConfig:
-    values: dict[str, Any] = {"train_json": folder / "train.json", "val_json": folder / "train.json", "image_size": 64}
+    values: dict[str, Any] = {"train_data": folder / "train.json", "val_data": folder / "train.json", "image_size": 64}
     return DetectorTrainingConfig(**values | fields)
 
 
@@ -175,7 +175,7 @@ def test_negatives_are_pictures_without_the_classes(tmp_path: Path) -> None:
     ]
     write_coco(tmp_path / "more.json", images=4, annotations=rows, first=11)
     images, names = load_training_images(
-        make_config(tmp_path, classes=("person",), negatives_json=tmp_path / "more.json")
+        make_config(tmp_path, classes=("person",), negatives_data=tmp_path / "more.json")
     )
     assert names == ("person",)
     # 12 shows a person, 13 a crowd of them; 11 shows a dog, which is background here.
