@@ -73,6 +73,11 @@ class DetectorTrainingConfig(TrainingConfig):
         image_size: side in pixels of the square training input, a multiple of the coarsest stride.
         long_side: longer side in pixels at validation and the default at inference.
         scale_range: smallest and largest random zoom, relative to the picture filling image_size.
+        mosaic: share of the samples made of four pictures, in [0, 1].
+        light_epochs: epochs at the end without mosaics and with half the change of colour, so that the last steps see
+            pictures like those of inference.
+        init: model (name or folder) whose weights to start from instead of the backbone's; layers that depend on the
+            classes start anew when the classes differ. Empty: none.
         batch_size: pictures in one step.
         workers: data-loading processes; 0 loads in the training process.
     """
@@ -90,6 +95,9 @@ class DetectorTrainingConfig(TrainingConfig):
     image_size: int = 320
     long_side: int = 512
     scale_range: tuple[float, float] = (0.6, 2.0)
+    mosaic: float = 0.0
+    light_epochs: int = 0
+    init: str = ""
     batch_size: int = 16
     workers: int = 0
 
@@ -102,6 +110,10 @@ class DetectorTrainingConfig(TrainingConfig):
             )
         if self.batch_size < 1 or self.workers < 0:
             raise ConfigError(f"batch_size must be >= 1 and workers >= 0, got {self.batch_size} and {self.workers}")
+        if not 0 <= self.mosaic <= 1 or self.light_epochs < 0:
+            raise ConfigError(
+                f"mosaic must be in [0, 1] and light_epochs >= 0, got {self.mosaic} and {self.light_epochs}"
+            )
         if not 0 < self.scale_range[0] <= self.scale_range[1]:
             raise ConfigError(
                 f"scale_range must be two numbers 0 < low <= high, got {self.scale_range}; (0.6, 2.0) is the default"

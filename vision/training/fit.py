@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from vision.training.config import DetectorTrainingConfig
-from vision.training.datasets.coco import AnnotatedImage, DetectionDataset, collate, read_coco, readable_images
+from vision.training.datasets.augmented import DetectionDataset, collate
+from vision.training.datasets.coco import AnnotatedImage, read_coco, readable_images
 from vision.training.export_detector import export_detector
 from vision.training.run import fit, start_run
 from vision.training.sampling import EpochSampler

@@ -41,8 +41,8 @@ def red_box(image: np.ndarray) -> np.ndarray:
 def test_boxes_follow_pixels(flip: bool, zoom: float, shift_xy: tuple[float, float]) -> None:
     box = [30, 20, 70, 90]
     matrix = affine_matrix(AffineParameters(zoom, shift_xy, flip), 120)
-    image = warp_image(painted((100, 120), box), matrix, 256, fill=FILL)
-    boxes, labels = warp_boxes(np.array([box], np.float32), LABEL, matrix, 256)
+    image = warp_image(painted((100, 120), box), matrix, (256, 256), fill=FILL)
+    boxes, labels = warp_boxes(np.array([box], np.float32), LABEL, matrix, (256, 256))
     assert image.shape == (256, 256, 3)
     assert labels.tolist() == [4]
     np.testing.assert_allclose(red_box(image), boxes[0], atol=1.0)
@@ -51,10 +51,12 @@ def test_boxes_follow_pixels(flip: bool, zoom: float, shift_xy: tuple[float, flo
 @pytest.mark.parametrize("seed", range(20))
 def test_drawn_transforms_move_boxes_with_pixels(seed: int) -> None:
     box = [60, 40, 140, 120]
-    drawn = draw_affine(np.random.default_rng(seed), (160, 200), output_side=192, scale_range=(0.6, 2.0))
+    drawn = draw_affine(
+        np.random.default_rng(seed), (160, 200), output_hw=(192, 192), long_side=192, scale_range=(0.6, 2.0)
+    )
     matrix = affine_matrix(drawn, 200)
-    boxes, _ = warp_boxes(np.array([box], np.float32), LABEL, matrix, 192)
-    image = warp_image(painted((160, 200), box), matrix, 192, fill=FILL)
+    boxes, _ = warp_boxes(np.array([box], np.float32), LABEL, matrix, (192, 192))
+    image = warp_image(painted((160, 200), box), matrix, (192, 192), fill=FILL)
     if len(boxes):
         np.testing.assert_allclose(red_box(image), boxes[0], atol=1.0)
     else:
@@ -64,21 +66,23 @@ def test_drawn_transforms_move_boxes_with_pixels(seed: int) -> None:
 def test_identity_changes_nothing() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     matrix = affine_matrix(AffineParameters(1.0, (0.0, 0.0), False), 64)
-    np.testing.assert_array_equal(warp_image(image, matrix, 64, fill=FILL), image)
+    np.testing.assert_array_equal(warp_image(image, matrix, (64, 64), fill=FILL), image)
     mirror = affine_matrix(AffineParameters(1.0, (0.0, 0.0), True), 64)
-    np.testing.assert_array_equal(warp_image(image, mirror, 64, fill=FILL), image[:, ::-1])
+    np.testing.assert_array_equal(warp_image(image, mirror, (64, 64), fill=FILL), image[:, ::-1])
 
 
 def test_outside_the_picture_is_the_fill_colour() -> None:
     matrix = affine_matrix(AffineParameters(0.5, (0.0, 0.0), False), 64)
-    warped = warp_image(np.zeros((64, 64, 3), np.uint8), matrix, 64, fill=(1, 2, 3))
+    warped = warp_image(np.zeros((64, 64, 3), np.uint8), matrix, (64, 64), fill=(1, 2, 3))
     assert warped[40:, 40:].reshape(-1, 3).tolist() == [[1, 2, 3]] * 24 * 24
     assert not warped[:31, :31].any()
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_zoom_is_relative_to_the_picture_filling_the_square(seed: int) -> None:
-    drawn = draw_affine(np.random.default_rng(seed), (50, 100), output_side=200, scale_range=(0.5, 2.0))
+    drawn = draw_affine(
+        np.random.default_rng(seed), (50, 100), output_hw=(200, 200), long_side=200, scale_range=(0.5, 2.0)
+    )
     assert 1.0 <= drawn.zoom <= 4.0
     for side, shift in zip((100, 50), drawn.shift_xy, strict=True):
         slack = 200 - side * drawn.zoom
@@ -103,7 +107,7 @@ def test_zoom_is_relative_to_the_picture_filling_the_square(seed: int) -> None:
 def test_visibility(box: list[float], kept: list[float] | None) -> None:
     assert pytest.approx(0.3) == MIN_VISIBLE
     matrix = affine_matrix(AffineParameters(1.0, (0.0, 0.0), False), 100)
-    boxes, labels = warp_boxes(np.array([box], np.float32), LABEL, matrix, 100)
+    boxes, labels = warp_boxes(np.array([box], np.float32), LABEL, matrix, (100, 100))
     assert boxes.tolist() == ([] if kept is None else [kept])
     assert len(labels) == len(boxes)
     assert boxes.dtype == np.float32
@@ -111,7 +115,7 @@ def test_visibility(box: list[float], kept: list[float] | None) -> None:
 
 def test_no_boxes() -> None:
     matrix = affine_matrix(AffineParameters(2.0, (1.0, 1.0), True), 100)
-    boxes, labels = warp_boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), matrix, 100)
+    boxes, labels = warp_boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), matrix, (100, 100))
     assert boxes.shape == (0, 4)
     assert labels.shape == (0,)
 
@@ -121,7 +125,7 @@ def test_the_seed_decides_everything() -> None:
 
     def draw(seed: int) -> tuple[AffineParameters, bytes]:
         rng = np.random.default_rng(seed)
-        parameters = draw_affine(rng, (32, 32), output_side=64, scale_range=(0.6, 2.0))
+        parameters = draw_affine(rng, (32, 32), output_hw=(64, 64), long_side=64, scale_range=(0.6, 2.0))
         return parameters, jitter_colour(rng, image).tobytes()
 
     assert draw(5) == draw(5)

@@ -15,10 +15,9 @@ import torch
 from vision.backbones.interface import TENSORFLOW_NORMALIZATION
 from vision.errors import ConfigError, InvalidInputError
 from vision.training.config import DetectorTrainingConfig
+from vision.training.datasets.augmented import DetectionDataset, collate
 from vision.training.datasets.coco import (
     AnnotatedImage,
-    DetectionDataset,
-    collate,
     load_rgb,
     read_coco,
     readable_images,

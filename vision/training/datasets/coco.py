@@ -1,4 +1,4 @@
-"""Detection data in COCO JSON: reading and checking annotations, and the training set with its augmentation."""
+"""Detection data in COCO JSON: reading and checking annotations."""
 
 from __future__ import annotations
 
@@ -11,15 +11,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
-from torch.utils.data import Dataset
 
-from vision.detection.losses import DetectionTarget
 from vision.errors import InvalidInputError, closest_hint
 from vision.geometry.boxes import xywh_to_xyxy
-from vision.runtime.preprocess import Normalization, normalize
-from vision.training.augment import affine_matrix, draw_affine, jitter_colour, warp_boxes, warp_image
-from vision.training.config import DetectorTrainingConfig
 from vision.types import FloatArray, ImageArray, IntArray
 
 log = logging.getLogger(__name__)
@@ -121,41 +115,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     return table
 
 
-class DetectionDataset(Dataset[tuple[torch.Tensor, DetectionTarget]]):
-    """Augmented training pictures: item ``epoch * len + index`` is float32 [3, S, S] and its target.
-
-    The item number carries the epoch (EpochSampler), so a sample's augmentation depends on nothing but seed, epoch and
-    index, and a resumed run sees what an uninterrupted one would have seen.
-    """
-
-    def __init__(
-        self, images: Sequence[AnnotatedImage], config: DetectorTrainingConfig, normalization: Normalization
-    ) -> None:
-        self.images = list(images)
-        self.config = config
-        self.normalization = normalization
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, item: int) -> tuple[torch.Tensor, DetectionTarget]:
-        epoch, index = divmod(item, len(self.images))
-        rng = np.random.default_rng((self.config.seed, epoch, index))
-        sample = self.images[index]
-        side = self.config.image_size
-        # Colour before the warp: the padding then keeps the exact value that inference pads with.
-        image = jitter_colour(rng, load_rgb(sample.path))
-        drawn = draw_affine(
-            rng, (image.shape[0], image.shape[1]), output_side=side, scale_range=self.config.scale_range
-        )
-        matrix = affine_matrix(drawn, image.shape[1])
-        red, green, blue = (round(value) for value in self.normalization.mean)
-        warped = warp_image(image, matrix, side, fill=(red, green, blue))
-        boxes, labels = warp_boxes(sample.boxes, sample.labels, matrix, side)
-        target = DetectionTarget(torch.from_numpy(boxes), torch.from_numpy(labels))
-        return torch.from_numpy(normalize(warped, self.normalization)), target
-
-
 def load_rgb(path: Path) -> ImageArray:
     """Return a trusted training picture as RGB uint8 [H, W, 3]; raises InvalidInputError naming an unreadable file."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
@@ -177,8 +136,3 @@ def readable_images(images: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
             f"none of {len(images)} training pictures can be read, first: {images[0].path if images else 'no entry'}"
         )
     return kept
-
-
-def collate(batch: Sequence[tuple[torch.Tensor, DetectionTarget]]) -> tuple[torch.Tensor, list[DetectionTarget]]:
-    """Return images [B,3,S,S] and the list of their targets."""
-    return torch.stack([image for image, _ in batch]), [target for _, target in batch]

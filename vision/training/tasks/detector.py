@@ -20,6 +20,7 @@ from vision.runtime.preprocess import preprocess
 from vision.training.config import DetectorTrainingConfig
 from vision.training.datasets.coco import AnnotatedImage
 from vision.training.frozen_trunk import FrozenTrunk
+from vision.training.initial_weights import start_from
 from vision.training.optimization import build_optimizer
 from vision.types import Detections, Frame
 
@@ -111,5 +112,7 @@ def build_network(config: DetectorTrainingConfig, num_classes: int) -> AnchorDet
         channels=config.channels,
         head_depth=config.head_depth,
     )
+    if config.init:
+        start_from(network, config.init)
     network.to(memory_format=torch.channels_last)
     return network

@@ -1,0 +1,44 @@
+"""Starting a detector's training from a trained model: fine-tuning to other classes, or a second round on the same."""
+
+from __future__ import annotations
+
+import logging
+
+from torch import nn
+
+from vision.errors import WeightsError
+from vision.store import find_model, load_weights
+
+log = logging.getLogger(__name__)
+
+# Layers whose shape depends on the classes or anchor shapes; everything else must fit.
+DEPENDENT = ("class_head.predict.", "box_head.predict.")
+
+
+def start_from(network: nn.Module, name: str) -> None:
+    """Copy the weights of a detector in the store (or a model folder) into ``network``.
+
+    The last layer of a head keeps its fresh start when its shape differs: the classes are others.
+
+    Raises:
+        ModelNotFoundError: no detector has that name.
+        WeightsError: another layer differs, so the model has another architecture.
+    """
+    card = find_model(name, "detector")
+    weights = load_weights(card)
+    own = network.state_dict()
+    differing = sorted(
+        key
+        for key in own.keys() | weights.keys()
+        if key not in own or key not in weights or own[key].shape != weights[key].shape
+    )
+    wrong = [key for key in differing if not key.startswith(DEPENDENT)]
+    if wrong:
+        raise WeightsError(
+            f"init={name} must have the architecture of this run, {card.name} has {dict(card.architecture)}: "
+            f"{len(wrong)} tensors differ, first {wrong[0]}; set the same backbone, channels, head_depth and family, "
+            "or leave init out",
+            path=card.folder,
+        )
+    network.load_state_dict({**own, **{key: weights[key] for key in weights if key not in differing}})
+    log.info("started from %s%s", card.name, f"; new: {', '.join(differing)}" if differing else "")
