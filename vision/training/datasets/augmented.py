@@ -24,7 +24,7 @@ from vision.types import FloatArray, ImageArray, IntArray
 
 # A quarter of a mosaic shows a picture at this share of the size that it would have alone: smaller objects, more of
 # them, and still most of each picture.
-MOSAIC_SHRINK = 0.6
+MOSAIC_SHRINK = 0.75
 LIGHT_COLOUR = 0.5
 
 
