@@ -1,7 +1,9 @@
 """Which anchors learn which object: adaptive training sample selection (Zhang et al. 2020, "ATSS", section 3.2,
-algorithm 1)."""
+algorithm 1), or fixed overlap thresholds (Ren et al. 2015, section 3.1.2; Lin et al. 2017b, section 4)."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -10,6 +12,11 @@ from torchvision.ops import box_iou
 from vision.detection.anchors import Anchors
 
 CANDIDATES_PER_LEVEL = 9  # k in the paper, which finds results flat from 7 to 17
+BACKGROUND, IGNORED = -1, -2
+
+# Maps the anchors of an input size and the objects float32 [G, 4] of one picture to int64 [A]: the row of the object
+# that each anchor learns, BACKGROUND, or IGNORED for anchors that take no part in the loss.
+Assigner = Callable[[Anchors, Tensor], Tensor]
 
 
 def assign_atss(anchors: Anchors, boxes: Tensor, *, candidates: int = CANDIDATES_PER_LEVEL) -> Tensor:
@@ -26,7 +33,7 @@ def assign_atss(anchors: Anchors, boxes: Tensor, *, candidates: int = CANDIDATES
     """
     count = len(anchors.boxes)
     if len(boxes) == 0:
-        return torch.full((count,), -1, dtype=torch.int64, device=anchors.boxes.device)
+        return torch.full((count,), BACKGROUND, dtype=torch.int64, device=anchors.boxes.device)
     iou = box_iou(anchors.boxes, boxes)  # [A, G]
     centres = (anchors.boxes[:, :2] + anchors.boxes[:, 2:]) / 2
     box_centres = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -49,7 +56,34 @@ def assign_atss(anchors: Anchors, boxes: Tensor, *, candidates: int = CANDIDATES
     claim = torch.full_like(iou, -1.0)
     claim.scatter_(0, candidate, torch.where(positive, candidate_iou, -1.0))
     best_iou, best_object = claim.max(dim=1)
-    return torch.where(best_iou >= 0, best_object, -1)
+    return torch.where(best_iou >= 0, best_object, BACKGROUND)
+
+
+def assign_by_iou(anchors: Anchors, boxes: Tensor, *, positive: float = 0.5, negative: float = 0.4) -> Tensor:
+    """Return int64 [A]: the row of the object that each anchor learns, -1 for background, -2 to be ignored.
+
+    An anchor learns the object that it overlaps most if their IoU reaches ``positive``, is background below
+    ``negative``, and ignored between. So that no object goes unlearnt, the anchors that overlap an object most learn it
+    whatever their IoU; an anchor that is the best of several objects goes to the one that it overlaps most.
+
+    Args:
+        anchors: the anchors of one input size.
+        boxes: objects float32 [G, 4] xyxy in pixels of the network input.
+        positive: lowest IoU of a positive; RetinaNet and SSD take 0.5.
+        negative: IoU below which an anchor is background; RetinaNet takes 0.4, SSD 0.5 (nothing is ignored).
+    """
+    if len(boxes) == 0:
+        return torch.full((len(anchors.boxes),), BACKGROUND, dtype=torch.int64, device=anchors.boxes.device)
+    iou = box_iou(anchors.boxes, boxes)  # [A, G]
+    best_iou, best_object = iou.max(dim=1)
+    assigned = torch.where(best_iou >= positive, best_object, torch.where(best_iou < negative, BACKGROUND, IGNORED))
+    # An object outside all anchors has a best IoU of 0 with every one of them, which would claim the whole picture.
+    best_of_object = (iou == iou.max(dim=0).values) & (iou > 0)
+    claim, claimed_by = torch.where(best_of_object, iou, -1.0).max(dim=1)
+    return torch.where(claim >= 0, claimed_by, assigned)
+
+
+ASSIGNERS: dict[str, Assigner] = {"atss": assign_atss, "iou": assign_by_iou}
 
 
 def _centres_inside(centres: Tensor, boxes: Tensor) -> Tensor:

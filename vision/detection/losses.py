@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
 from vision.detection.anchors import Anchors, decode_boxes
-from vision.detection.assigner import assign_atss
+from vision.detection.assigner import IGNORED, Assigner, assign_atss
 
 BOX_WEIGHT = 2.0  # GIoU against focal, as in ATSS
 FOCUSING = 2.0  # beta of quality focal loss, the paper's best
@@ -59,6 +59,8 @@ def detection_loss(
     deltas_BA4: Tensor,  # noqa: N803
     anchors: Anchors,
     targets: Sequence[DetectionTarget],
+    *,
+    assign: Assigner = assign_atss,
 ) -> DetectionLoss:
     """Return the loss of a batch.
 
@@ -67,13 +69,16 @@ def detection_loss(
         deltas_BA4: box deltas [B, A, 4].
         anchors: the A anchors of this input size.
         targets: one entry an image.
+        assign: which anchors learn which object.
     """
     quality = torch.zeros_like(logits_BAK)
+    ignored = torch.zeros(logits_BAK.shape[:2], dtype=torch.bool, device=logits_BAK.device)
     box_sum = deltas_BA4.sum() * 0  # keeps the graph when a batch holds no object
     weight_sum = deltas_BA4.new_zeros(())
     positives = 0
     for row, target in enumerate(targets):
-        assigned = assign_atss(anchors, target.boxes)
+        assigned = assign(anchors, target.boxes)
+        ignored[row] = assigned == IGNORED
         positive = torch.nonzero(assigned >= 0).squeeze(1)
         if len(positive) == 0:
             continue
@@ -86,6 +91,8 @@ def detection_loss(
         box_sum = box_sum + (generalized_box_iou_loss(predicted, matched) * weight).sum()
         weight_sum = weight_sum + weight.sum()
         positives += len(positive)
+    if ignored.any():
+        logits_BAK, quality = logits_BAK[~ignored], quality[~ignored]
     classification = quality_focal_loss(logits_BAK, quality) / max(positives, 1)
     return DetectionLoss(classification, box_sum / weight_sum.clamp(min=1.0))
 

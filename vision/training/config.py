@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from vision.errors import ConfigError
 
@@ -70,6 +71,7 @@ class DetectorTrainingConfig(TrainingConfig):
         classes: category names to learn, in label order; empty takes all of train_data.
         channels, head_depth: width of the neck and heads, convolutions in each head.
         anchor_scale, anchor_ratios: see AnchorConfig.
+        assigner: which anchors learn which object: "atss" (adaptive, Zhang 2020) or "iou" (thresholds, Lin 2017b).
         image_size: side in pixels of the square training input, a multiple of the coarsest stride.
         long_side: longer side in pixels at validation and the default at inference.
         scale_range: smallest and largest random zoom, relative to the picture filling image_size.
@@ -92,6 +94,7 @@ class DetectorTrainingConfig(TrainingConfig):
     head_depth: int = 3
     anchor_scale: float = 4.0
     anchor_ratios: tuple[float, ...] = (1.8,)
+    assigner: Literal["atss", "iou"] = "atss"
     image_size: int = 320
     long_side: int = 512
     scale_range: tuple[float, float] = (0.6, 2.0)

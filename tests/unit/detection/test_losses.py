@@ -7,7 +7,7 @@ import torch
 from torchvision.ops import box_iou, sigmoid_focal_loss
 
 from vision.detection.anchors import AnchorConfig, Anchors, decode_boxes, encode_boxes, make_anchors
-from vision.detection.assigner import assign_atss
+from vision.detection.assigner import IGNORED, assign_atss
 from vision.detection.losses import BOX_WEIGHT, DetectionTarget, detection_loss, quality_focal_loss
 
 CLASSES = 3
@@ -111,3 +111,17 @@ def test_order_of_objects_changes_nothing(anchors: Anchors) -> None:
     one = detection_loss(logits, deltas, anchors, [DetectionTarget(BOXES, LABELS)])
     other = detection_loss(logits, deltas, anchors, [DetectionTarget(BOXES.flip(0), LABELS.flip(0))])
     torch.testing.assert_close(one.total, other.total)
+
+
+def test_ignored_anchors_have_no_part_in_the_loss(anchors: Anchors) -> None:
+    def assign(anchors: Anchors, boxes: torch.Tensor) -> torch.Tensor:
+        assigned = assign_atss(anchors, boxes)
+        assigned[:100] = IGNORED
+        return assigned
+
+    logits, deltas = noise(anchors)
+    loss = detection_loss(logits, deltas, anchors, [DetectionTarget(BOXES, LABELS)], assign=assign)
+    loss.total.backward()
+    assert logits.grad is not None
+    assert not logits.grad[0, :100].any()
+    assert logits.grad[0, 100:].all()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vision.backbones.registry import build_backbone
 from vision.detection.anchors import AnchorConfig, Anchors, make_anchors
+from vision.detection.assigner import ASSIGNERS
 from vision.detection.config import DetectorConfig
 from vision.detection.decode import decode_detections
 from vision.detection.losses import DetectionTarget, detection_loss
@@ -57,7 +58,8 @@ class DetectorTask(LightningModule):
         if self.anchors is None:
             self.anchors = make_anchors(self.network.anchors, (images.shape[2], images.shape[3]), self.device)
         logits, deltas = self.network(images.contiguous(memory_format=torch.channels_last))
-        loss = detection_loss(logits.float(), deltas.float(), self.anchors, targets)
+        assign = ASSIGNERS[self.config.assigner]
+        loss = detection_loss(logits.float(), deltas.float(), self.anchors, targets, assign=assign)
         self.log_dict(
             {"loss": loss.total, "loss_class": loss.classification, "loss_box": loss.box},
             batch_size=len(targets),
