@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from vision.errors import ConfigError
+
+TileMatch = Literal["border", "ios", "iou"]
+SMALLEST_TILE = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +24,13 @@ class DetectorConfig:
         pre_nms: most candidates that enter NMS.
         class_agnostic: NMS across classes instead of within each class.
         classes: names of the classes to keep; empty keeps all.
+        tile: pixels of the side of a tile, at least 32; the picture is searched tile by tile. 0 takes it whole.
+        overlap: share of a tile that its neighbour sees too, in [0, 0.9].
+        tile_full: with tiles, search the whole picture as well, for objects larger than a tile.
+        tile_match: when boxes of two tiles are one object: "border" (IoU, and for a box that a tile's border cuts also
+            the share of it inside the other), "ios" (intersection over the smaller box) or "iou".
+        tile_threshold: the match from which boxes are merged, in (0, 1].
+        tile_batch: most tiles in one forward pass; bounds the memory.
     """
 
     model: str = "person-lite0"
@@ -30,6 +41,12 @@ class DetectorConfig:
     pre_nms: int = 1000
     class_agnostic: bool = False
     classes: tuple[str, ...] = ()
+    tile: int = 0
+    overlap: float = 0.2
+    tile_full: bool = True
+    tile_match: TileMatch = "border"
+    tile_threshold: float = 0.5
+    tile_batch: int = 8
 
     def __post_init__(self) -> None:
         if not 0 <= self.conf <= 1:
@@ -41,3 +58,24 @@ class DetectorConfig:
                 "detection.long_side must be >= 0, max_det and pre_nms >= 1, got "
                 f"{self.long_side}, {self.max_det}, {self.pre_nms}; leave them out for the defaults"
             )
+        self._check_tiles()
+
+    def _check_tiles(self) -> None:
+        if self.tile < 0 or 0 < self.tile < SMALLEST_TILE:
+            raise ConfigError(
+                f"detection.tile must be 0 (off) or at least {SMALLEST_TILE} pixels, got {self.tile}; "
+                "the model's long_side is a good start"
+            )
+        if not 0 <= self.overlap <= 0.9:
+            raise ConfigError(f"detection.overlap must be in [0, 0.9], got {self.overlap}; 0.2 is the default")
+        if self.tile_match not in get_args(TileMatch):
+            raise ConfigError(
+                f"detection.tile_match must be one of {', '.join(get_args(TileMatch))}, got {self.tile_match!r}; "
+                "border is the default"
+            )
+        if not 0 < self.tile_threshold <= 1:
+            raise ConfigError(
+                f"detection.tile_threshold must be in (0, 1], got {self.tile_threshold}; 0.5 is the default"
+            )
+        if self.tile_batch < 1:
+            raise ConfigError(f"detection.tile_batch must be >= 1, got {self.tile_batch}; 8 is the default")
