@@ -8,6 +8,21 @@ from typing import Literal
 
 from vision.errors import ConfigError
 
+Optimizer = Literal["sgd", "momentum", "rmsprop", "adam", "adamw"]
+Schedule = Literal["cosine", "linear", "step", "multistep", "constant", "one-cycle"]
+Precision = Literal["32-true", "16-mixed", "bf16-mixed", "fp32", "fp16", "bf16"]
+
+_NOT_NEGATIVE = (
+    "weight_decay",
+    "warmup_steps",
+    "clip_norm",
+    "clip_value",
+    "patience",
+    "time_budget_minutes",
+    "checkpoint_minutes",
+    "checkpoint_steps",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
@@ -18,15 +33,31 @@ class TrainingConfig:
         name: name of the exported model.
         backbone: registry name. pretrained: start from ImageNet weights.
         freeze_stride: backbone stages up to this stride stay as they are; 0 trains all.
-        epochs, lr, weight_decay: AdamW with linear warm-up and cosine decay to zero.
-        backbone_lr_factor: the backbone's share of lr; pretrained layers move less.
-        warmup_steps: optimizer steps of the linear warm-up.
-        ema_decay: decay of the exponential moving average of the weights, per step.
-        clip_norm: largest gradient norm.
+        dropout: share of the features set to zero before a head's last layer, in [0, 1).
+        epochs: passes over the training data.
+        optimizer: sgd, momentum (SGD with momentum), rmsprop, adam (decay added to the gradient) or adamw.
+        lr: peak learning rate. backbone_lr_factor: the backbone's share of it; pretrained layers move less.
+        momentum, nesterov: of the optimizer momentum.
+        betas: decay of the two moments of adam and adamw. weight_decay: of weights, not of biases and norms.
+        schedule: what follows the warm-up: cosine or linear to zero, step (times ``lr_decay`` every
+            ``lr_step_epochs``), multistep (times ``lr_decay`` at each of ``lr_milestones``, in epochs), constant, or
+            one-cycle (rise over the first 30 % of the run, cosine to zero).
+        warmup_steps: optimizer steps of the linear warm-up, a quarter of the run at most.
+        accumulate: batches whose gradients make one optimizer step.
+        clip_norm: largest gradient norm. clip_value: largest gradient element. 0 is off; one of them at most.
+        ema_decay: decay of the exponential moving average of the weights, per step; 0 keeps none.
+        patience: validations without a better result after which the run stops; 0 never stops early.
+        time_budget_minutes: length of training in place of ``epochs``, validations included; 0 has no limit.
+        auto_batch: replace the batch size by the largest that fits the memory.
         seed: of weights, order and augmentation.
+        deterministic: only CUDA operations that give the same numbers each time; slower.
         threads: CPU threads of torch; 0 leaves its default.
-        device: "auto", "cpu" or "cuda". precision: Lightning's name, for example "32-true" or "bf16-mixed".
-        eval_every: epochs between validations.
+        device: "auto", "cpu" or "cuda". devices: how many of them; more than one trains in as many processes (DDP),
+            each with its own batches. strategy: Lightning's name; "auto" is DDP for several devices.
+        precision: 32-true, 16-mixed or bf16-mixed, for short fp32, fp16 and bf16.
+        eval_every: epochs between validations; the last epoch is always validated.
+        checkpoint_minutes: longest time between two saves of last.ckpt, 0 saves at the ends of epochs alone.
+        checkpoint_steps: optimizer steps between two saves, 0 leaves it to the time.
         resume: continue from out/last.ckpt when it is there.
         data_name, data_terms: what the model card says of the training data.
     """
@@ -36,38 +67,95 @@ class TrainingConfig:
     backbone: str = "tf_efficientnet_lite0"
     pretrained: bool = True
     freeze_stride: int = 8
+    dropout: float = 0.0
     epochs: int = 20
+    optimizer: Optimizer = "adamw"
     lr: float = 1e-3
     backbone_lr_factor: float = 0.3
+    momentum: float = 0.9
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.05
+    schedule: Schedule = "cosine"
     warmup_steps: int = 200
-    ema_decay: float = 0.998
+    lr_decay: float = 0.1
+    lr_step_epochs: float = 10
+    lr_milestones: tuple[float, ...] = (12, 17)
+    accumulate: int = 1
     clip_norm: float = 10.0
+    clip_value: float = 0.0
+    ema_decay: float = 0.998
+    patience: int = 0
+    time_budget_minutes: float = 0.0
+    auto_batch: bool = False
     seed: int = 0
+    deterministic: bool = False
     threads: int = 0
     device: str = "auto"
-    precision: str = "32-true"
+    devices: int = 1
+    strategy: str = "auto"
+    precision: Precision = "32-true"
     eval_every: int = 2
+    checkpoint_minutes: float = 10.0
+    checkpoint_steps: int = 0
     resume: bool = True
     data_name: str = ""
     data_terms: str = ""
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.eval_every) < 1:
-            raise ConfigError(f"epochs and eval_every must be >= 1, got {self.epochs} and {self.eval_every}")
+        if min(self.epochs, self.eval_every, self.accumulate, self.devices) < 1:
+            raise ConfigError(
+                f"epochs, eval_every, accumulate and devices must be >= 1, got {self.epochs}, {self.eval_every}, "
+                f"{self.accumulate} and {self.devices}; correct the one below 1"
+            )
         if self.lr <= 0 or not 0 <= self.ema_decay < 1:
             raise ConfigError(f"lr must be > 0 and ema_decay in [0, 1), got {self.lr} and {self.ema_decay}")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ConfigError(f"device must be auto, cpu or cuda, got {self.device!r}; auto picks for you")
+        self._check_fractions()
+        self._check_schedule()
+
+    def _check_fractions(self) -> None:
+        for name in ("dropout", "momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}; 0 switches it off")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"betas must be two numbers in [0, 1), got {self.betas}; (0.9, 0.999) is the default")
+        for name in _NOT_NEGATIVE:
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be >= 0, got {getattr(self, name)}; 0 switches it off")
+        if self.clip_norm and self.clip_value:
+            raise ConfigError(
+                f"gradients are clipped by norm or by value, got clip_norm={self.clip_norm} and "
+                f"clip_value={self.clip_value}; set one of them to 0"
+            )
+
+    def _check_schedule(self) -> None:
+        if not 0 < self.lr_decay <= 1 or self.lr_step_epochs <= 0:
+            raise ConfigError(
+                f"lr_decay must be in (0, 1] and lr_step_epochs > 0, got {self.lr_decay} and {self.lr_step_epochs}; "
+                "0.1 and 10 are the defaults"
+            )
+        if list(self.lr_milestones) != sorted(self.lr_milestones) or min(self.lr_milestones, default=1) <= 0:
+            raise ConfigError(f"lr_milestones must be epochs in rising order, got {self.lr_milestones}; sort them")
+        if self.nesterov and (self.optimizer != "momentum" or not self.momentum):
+            raise ConfigError(
+                f"nesterov needs optimizer=momentum and a momentum above 0, got {self.optimizer} and {self.momentum}; "
+                "set them or leave nesterov out"
+            )
+        if self.precision in ("fp16", "16-mixed") and self.device == "cpu":
+            raise ConfigError("fp16 needs a CUDA device, got device=cpu; take bf16 or fp32")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorTrainingConfig(TrainingConfig):
-    """One training run of an anchor detector on COCO JSON data.
+    """One training run of an anchor detector on COCO, VOC or YOLO data (docs/data.md).
 
     Attributes:
-        train_data, val_data: COCO annotation files; pictures lie beside them as their file_name says.
-        negatives_data: COCO file whose pictures without the wanted classes serve as background, or None.
+        train_data: annotated pictures; of data with a train and a val list, the train list.
+        val_data: the same for validation, its val list first; None takes the val list of train_data, or else holds
+            ``val_fraction`` of train_data out of training, in (0, 1), chosen by a hash of the file names.
+        negatives_data: data whose pictures without the wanted classes serve as background, or None.
         classes: category names to learn, in label order; empty takes all of train_data.
         channels, head_depth: width of the neck and heads, convolutions in each head.
         anchor_scale, anchor_ratios: see AnchorConfig.
@@ -85,7 +173,8 @@ class DetectorTrainingConfig(TrainingConfig):
     """
 
     train_data: Path
-    val_data: Path
+    val_data: Path | None = None
+    val_fraction: float = 0.2
     negatives_data: Path | None = None
     classes: tuple[str, ...] = ()
     out: Path = Path("runs/detector")
@@ -111,6 +200,8 @@ class DetectorTrainingConfig(TrainingConfig):
             raise ConfigError(
                 f"image_size must be a multiple of 64 (the coarsest stride), got {self.image_size}; 320 is the default"
             )
+        if not 0 < self.val_fraction < 1:
+            raise ConfigError(f"val_fraction must be in (0, 1), got {self.val_fraction}; 0.2 is the default")
         if self.batch_size < 1 or self.workers < 0:
             raise ConfigError(f"batch_size must be >= 1 and workers >= 0, got {self.batch_size} and {self.workers}")
         if not 0 <= self.mosaic <= 1 or self.light_epochs < 0:
