@@ -10,17 +10,15 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 import tempfile
 import warnings
 from pathlib import Path
 
 import onnxruntime
-import platformdirs
 import torch
 from torch import nn
 
-from vision import __version__
+from vision import __version__, cache
 from vision.errors import ModelError
 from vision.runtime.engine import EngineInput
 from vision.runtime.onnx_graph import fuse_padding
@@ -101,9 +99,8 @@ def export(network: nn.Module, spec: EngineInput) -> bytes:
 
 
 def cache_folder() -> Path:
-    """Return the folder of exported models: STRIDE32_CACHE, or the user's cache folder."""
-    root = os.environ.get("STRIDE32_CACHE")
-    return Path(root) / "onnx" if root else Path(platformdirs.user_cache_dir("stride32")) / "onnx"
+    """Return the folder of exported models."""
+    return cache.cache_folder("onnx")
 
 
 def cache_key(network: nn.Module, spec: EngineInput) -> str:

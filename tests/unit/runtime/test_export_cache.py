@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import platformdirs
 import pytest
 import torch
 from torch import nn
@@ -146,7 +147,7 @@ def test_a_full_disk_leaves_no_partial_file(
 
 def test_the_folder_is_the_users_cache_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("STRIDE32_CACHE", raising=False)
-    monkeypatch.setattr(onnx_engine.platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
     assert cache_folder() == tmp_path / "stride32" / "onnx"
 
 
