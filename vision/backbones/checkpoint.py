@@ -1,4 +1,4 @@
-"""Reading a checkpoint file that the user names: tensors only, never code."""
+"""Reading a checkpoint file that the user names into a network: tensors only, never code, and all accounted for."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from vision.errors import WeightsError
+from vision.runtime.weights import compare_tensors
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -39,3 +40,33 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             path=path,
         )
     return state
+
+
+# A counter of batch norm that files from before 2018 lack and that nothing but a momentum of None reads.
+COUNTER = ".num_batches_tracked"
+
+
+def load_by_name(network: nn.Module, path: Path, *, ignored: tuple[str, ...] = ()) -> None:
+    """Copy a checkpoint file into a network by the names of its tensors.
+
+    Args:
+        network: changed in place.
+        path: .safetensors or a tensors-only .pth file.
+        ignored: beginnings of names that the file may have and the network does not.
+
+    Raises:
+        WeightsError: the file cannot be read, or a tensor is missing, unknown or of another shape; names both sides.
+    """
+    given = {name: value for name, value in read_checkpoint(path).items() if not name.startswith(ignored)}
+    own = network.state_dict()
+    given |= {name: own[name] for name in own.keys() - given.keys() if name.endswith(COUNTER)}
+    difference = compare_tensors(own, given)
+    if difference is not None:
+        raise WeightsError(
+            f"{path.name} does not fit {type(network).__name__}: {difference}; pass its publisher's own checkpoint "
+            "of the same name",
+            expected=difference.expected,
+            actual=difference.found,
+            path=path,
+        )
+    network.load_state_dict(given)

