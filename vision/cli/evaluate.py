@@ -27,7 +27,7 @@ DETECTOR_SCORE_FLOOR = 0.01
 @app.command("detector")
 def detector_command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Model name or folder.")],
-    gt: Annotated[Path, typer.Option("--gt", metavar="COCO.json", help="COCO annotations.")],
+    gt: Annotated[Path, typer.Option("--gt", metavar="DATA", help="COCO file, VOC folder or YOLO data.yaml.")],
     images: Annotated[
         Path | None,
         typer.Option("--images", metavar="DIR", help="Folder of the pictures.", show_default="beside the annotations"),
@@ -46,11 +46,13 @@ def detector_command(
     with needs_extra("eval", "evaluating a detector"):
         from vision.build import build_detector
         from vision.evaluation.detection import evaluate_detector
-        from vision.training.datasets.coco import read_coco
+        from vision.io.listing import relative_name
+        from vision.training.datasets.detection import read_detection_data
     detector = build_detector(config.detection, config.runtime)
-    annotated, class_names = read_coco(gt, detector.class_names)
+    annotated, class_names = read_detection_data(gt, detector.class_names, part="val")
     if images is not None:
-        annotated = [replace(item, path=images / item.path.relative_to(gt.parent)) for item in annotated]
+        root = gt if gt.is_dir() else gt.parent
+        annotated = [replace(item, path=images / relative_name(item.path, root)) for item in annotated]
     _print_scores(evaluate_detector(detector, annotated[:limit], class_names), as_json)
     return 0
 

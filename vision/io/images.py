@@ -34,7 +34,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".
 HEADER_BYTES = 12
 
 # What Pillow's plugins raise on damaged bytes; collected by fuzzing (tests/unit/io/test_images.py).
-_DECODE_ERRORS = (
+DECODE_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -85,7 +85,7 @@ DEFAULT_LIMITS = ImageLimits()
 
 def is_image_header(head: bytes) -> bool:
     """Return whether the first HEADER_BYTES bytes are those of a supported image format."""
-    return _find_plugin(head) is not None
+    return find_plugin(head) is not None
 
 
 def decode_image(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, source: str = "") -> ImageArray:
@@ -114,7 +114,7 @@ def decode_image(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, source: s
         # After load: TIFF applies its own orientation while loading, and PNG may carry EXIF behind the pixels.
         orientation = _orientation(image)
         return _orient_array(np.asarray(_to_rgb(image, name)), orientation)
-    except _DECODE_ERRORS as exc:
+    except DECODE_ERRORS as exc:
         if isinstance(exc, InvalidInputError):
             raise
         raise MediaError(
@@ -143,7 +143,8 @@ def read_image(
     return Frame(decode_image(data, limits=limits, source=name), index=index, source=name)
 
 
-def _find_plugin(data: bytes) -> Callable[..., Image.Image] | None:
+def find_plugin(data: bytes) -> Callable[..., Image.Image] | None:
+    """Return the Pillow plugin for bytes that begin like this (HEADER_BYTES are enough), None for other formats."""
     for magic, plugin in _PLUGINS:
         if data.startswith(magic):
             return plugin if magic != b"RIFF" or data[8:12] == b"WEBP" else None
@@ -152,7 +153,7 @@ def _find_plugin(data: bytes) -> Callable[..., Image.Image] | None:
 
 def _open_header(data: bytes, name: str) -> Image.Image:
     """Return the lazily opened image; its pixels are not decoded yet."""
-    plugin = _find_plugin(data)
+    plugin = find_plugin(data)
     if plugin is None:
         found = "an empty file" if not data else f"bytes that begin with {data[:8]!r}"
         raise MediaError(
@@ -165,7 +166,7 @@ def _open_header(data: bytes, name: str) -> Image.Image:
         return plugin(io.BytesIO(data))
     except Image.DecompressionBombError as exc:
         raise LimitExceededError(f"{name} claims too many pixels: {_one_line(exc)}; scale it down", path=name) from exc
-    except _DECODE_ERRORS as exc:
+    except DECODE_ERRORS as exc:
         raise MediaError(
             f"{name} has a damaged header: {_one_line(exc)}; export or download it again", path=name
         ) from exc
@@ -225,7 +226,7 @@ def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation 1-8; damaged EXIF counts as upright, since the picture itself is whole."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 

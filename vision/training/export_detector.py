@@ -13,12 +13,12 @@ from vision.backbones.registry import build_backbone
 from vision.card import ModelCard, write_card
 from vision.detection.anchors import AnchorConfig
 from vision.detection.config import DetectorConfig
-from vision.detection.detector import load_detector
+from vision.detection.registry import load_detector
 from vision.evaluation.detection import evaluate_detector
 from vision.runtime.config import RuntimeConfig
 from vision.store import file_sha256
 from vision.training.config import DetectorTrainingConfig
-from vision.training.datasets.coco import read_coco, readable_images
+from vision.training.datasets.training_data import load_validation_images
 from vision.training.export import save_weights, training_command
 from vision.training.run import write_metrics
 from vision.training.tasks.detector import EVALUATION_CONF
@@ -37,8 +37,8 @@ def export_detector(config: DetectorTrainingConfig, class_names: tuple[str, ...]
     card = _card(config, class_names, folder, file_sha256(weights_path))
     settings = DetectorConfig(conf=EVALUATION_CONF, max_det=100)
     detector = load_detector(card, settings, RuntimeConfig(device="cpu", threads=config.threads))
-    images, _ = read_coco(config.val_data, class_names)
-    metrics = evaluate_detector(detector, readable_images(images), class_names)
+    images = load_validation_images(config, class_names)
+    metrics = evaluate_detector(detector, images, class_names)
     write_metrics(config.out, metrics)
     write_card(folder, dataclasses.replace(card, metrics=tuple(_metric_rows(config, metrics, len(images)))))
     log.info("exported %s: %s", folder, " ".join(f"{name}={value:.4f}" for name, value in metrics.items()))
@@ -85,10 +85,9 @@ def _card(config: DetectorTrainingConfig, class_names: tuple[str, ...], folder: 
 
 def _metric_rows(config: DetectorTrainingConfig, metrics: dict[str, float], count: int) -> list[dict[str, Any]]:
     """Return the card's rows; each names the command that gives the number again."""
-    dataset = (
-        f"{config.val_data.parent.name}/{config.val_data.name}, {count} pictures; chose the checkpoint, trained on none"
-    )
-    command = f"stride32 eval detector {config.name} --gt {config.val_data.name}"
+    data = config.val_data or config.train_data
+    dataset = f"{data.parent.name}/{data.name}, {count} pictures; chose the checkpoint, trained on none"
+    command = f"stride32 eval detector {config.name} --gt {data.name}"
     return [
         {"name": name, "value": round(metrics[name], 4), "dataset": dataset, "command": command}
         for name in CARD_METRICS

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from vision.training.config import DetectorTrainingConfig
 from vision.training.datasets.augmented import DetectionDataset, collate
-from vision.training.datasets.coco import AnnotatedImage, read_coco, readable_images
+from vision.training.datasets.training_data import load_training_data
 from vision.training.export_detector import export_detector
 from vision.training.run import fit, start_run
 from vision.training.sampling import EpochSampler
@@ -27,11 +27,11 @@ def train_detector(config: DetectorTrainingConfig) -> Path:
         InvalidInputError: annotations or pictures cannot be used; the message names the file.
     """
     start_run(config)
-    train_images, class_names = load_training_images(config)
-    val_images, _ = read_coco(config.val_data, class_names)
-    steps = config.epochs * math.ceil(len(train_images) / config.batch_size)
-    task = DetectorTask(config, class_names, readable_images(val_images), steps)
-    dataset = DetectionDataset(train_images, config, task.network.backbone.normalization)
+    data = load_training_data(config)
+    class_names = data.class_names
+    steps = config.epochs * math.ceil(len(data.train) / config.batch_size)
+    task = DetectorTask(config, class_names, data.val, steps)
+    dataset = DetectionDataset(data.train, config, task.network.backbone.normalization)
     loader = DataLoader(
         dataset,
         batch_size=config.batch_size,
@@ -47,17 +47,3 @@ def train_detector(config: DetectorTrainingConfig) -> Path:
     fit(config, task, loader, validation, monitor="val_ap")
     export_detector(config, class_names)
     return config.out
-
-
-def load_training_images(config: DetectorTrainingConfig) -> tuple[list[AnnotatedImage], tuple[str, ...]]:
-    """Return the readable training pictures, background pictures last, and the class names."""
-    images, class_names = read_coco(config.train_data, config.classes)
-    if config.negatives_data is not None:
-        # Only pictures that show none of the classes, crowds included.
-        extra, _ = read_coco(config.negatives_data, class_names)
-        # By name: the ids of unrelated data sets coincide by chance.
-        known = {image.path.name for image in images}
-        images += [
-            image for image in extra if not len(image.labels) and not image.unmarked and image.path.name not in known
-        ]
-    return readable_images(images), class_names

@@ -16,13 +16,9 @@ from vision.backbones.interface import TENSORFLOW_NORMALIZATION
 from vision.errors import ConfigError, InvalidInputError
 from vision.training.config import DetectorTrainingConfig
 from vision.training.datasets.augmented import DetectionDataset, collate
-from vision.training.datasets.coco import (
-    AnnotatedImage,
-    load_rgb,
-    read_coco,
-    readable_images,
-)
-from vision.training.fit import load_training_images
+from vision.training.datasets.detection import read_detection_data
+from vision.training.datasets.pictures import AnnotatedImage, load_rgb, readable_images
+from vision.training.datasets.training_data import load_training_data
 
 
 def annotation(image_id: int, category_id: int, bbox: list[float], **fields: Any) -> dict[str, Any]:
@@ -47,7 +43,7 @@ def write_coco(path: Path, images: int = 2, annotations: list[dict[str, Any]] | 
 
 def test_boxes_become_xyxy_and_labels_follow_the_category_ids(tmp_path: Path) -> None:
     rows = [annotation(1, 3, [5, 6, 10, 20]), annotation(2, 7, [0, 0, 1.5, 2]), annotation(1, 7, [1, 1, 2, 2])]
-    images, names = read_coco(write_coco(tmp_path / "train.json", annotations=rows))
+    images, names = read_detection_data(write_coco(tmp_path / "train.json", annotations=rows))
     assert names == ("person", "dog")
     assert [image.image_id for image in images] == [1, 2]
     assert images[0].path == tmp_path / "train_1.png"
@@ -60,11 +56,11 @@ def test_boxes_become_xyxy_and_labels_follow_the_category_ids(tmp_path: Path) ->
 def test_wanted_classes_set_the_labels_and_leave_out_the_rest(tmp_path: Path) -> None:
     rows = [annotation(1, 3, [5, 6, 10, 20]), annotation(1, 7, [1, 1, 2, 2])]
     path = write_coco(tmp_path / "train.json", annotations=rows)
-    images, names = read_coco(path, ("dog",))
+    images, names = read_detection_data(path, ("dog",))
     assert names == ("dog",)
     assert images[0].labels.tolist() == [0]
     assert images[0].boxes.tolist() == [[1, 1, 3, 3]]
-    assert read_coco(path, ("dog", "person"))[0][0].labels.tolist() == [1, 0]
+    assert read_detection_data(path, ("dog", "person"))[0][0].labels.tolist() == [1, 0]
 
 
 def test_crowds_and_boxes_without_area_are_left_out(tmp_path: Path) -> None:
@@ -74,7 +70,7 @@ def test_crowds_and_boxes_without_area_are_left_out(tmp_path: Path) -> None:
         annotation(1, 3, [0, 0, 30, -1]),
         annotation(1, 3, [1, 2, 3, 4]),
     ]
-    images, _ = read_coco(write_coco(tmp_path / "train.json", annotations=rows))
+    images, _ = read_detection_data(write_coco(tmp_path / "train.json", annotations=rows))
     assert images[0].boxes.tolist() == [[1, 2, 4, 6]]
     assert images[1].boxes.shape == (0, 4)
 
@@ -103,21 +99,21 @@ def test_malformed_files_are_refused_by_name(text: str, tmp_path: Path) -> None:
     path = tmp_path / "train.json"
     path.write_text(text)
     with pytest.raises(InvalidInputError, match=r"train\.json must") as caught:
-        read_coco(path)
+        read_detection_data(path)
     assert caught.value.path == path
 
 
 def test_a_missing_file_and_a_binary_one(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"found none at .*absent\.json; check the path"):
-        read_coco(tmp_path / "absent.json")
+        read_detection_data(tmp_path / "absent.json")
     (tmp_path / "picture.json").write_bytes(b"\x89PNG\xff\xfe")
     with pytest.raises(InvalidInputError, match="cannot parse it"):
-        read_coco(tmp_path / "picture.json")
+        read_detection_data(tmp_path / "picture.json")
 
 
 def test_an_unknown_class_gets_a_suggestion(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"lacks 'persn' \(did you mean 'person'\?\)"):
-        read_coco(write_coco(tmp_path / "train.json"), ("persn",))
+        read_detection_data(write_coco(tmp_path / "train.json"), ("persn",))
 
 
 # --- pictures ---
@@ -129,7 +125,7 @@ def test_pictures_are_rgb(tmp_path: Path) -> None:
 
 
 def test_unreadable_pictures_are_skipped_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    images, _ = read_coco(write_coco(tmp_path / "train.json", images=4))
+    images, _ = read_detection_data(write_coco(tmp_path / "train.json", images=4))
     images[1].path.unlink()
     images[2].path.write_text("this is no picture")
     with caplog.at_level(logging.WARNING):
@@ -173,10 +169,9 @@ def test_negatives_are_pictures_without_the_classes(tmp_path: Path) -> None:
         annotation(13, 3, [0, 0, 5, 5], iscrowd=1),
     ]
     write_coco(tmp_path / "more.json", images=4, annotations=rows, first=11)
-    images, names = load_training_images(
-        make_config(tmp_path, classes=("person",), negatives_data=tmp_path / "more.json")
-    )
-    assert names == ("person",)
+    data = load_training_data(make_config(tmp_path, classes=("person",), negatives_data=tmp_path / "more.json"))
+    images = data.train
+    assert data.class_names == ("person",)
     # 12 shows a person, 13 a crowd of them; 11 shows a dog, which is background here.
     assert [image.image_id for image in images] == [1, 2, 11, 14]
     assert all(len(image.labels) == 0 for image in images[1:])
@@ -185,7 +180,7 @@ def test_negatives_are_pictures_without_the_classes(tmp_path: Path) -> None:
 @pytest.fixture
 def dataset(tmp_path: Path) -> DetectionDataset:
     rows = [annotation(number, 3, [10, 5, 30, 30]) for number in (1, 2, 3)]
-    images, _ = read_coco(write_coco(tmp_path / "train.json", images=4, annotations=rows))
+    images, _ = read_detection_data(write_coco(tmp_path / "train.json", images=4, annotations=rows))
     return DetectionDataset(images, make_config(tmp_path, seed=7), TENSORFLOW_NORMALIZATION)
 
 
@@ -227,7 +222,7 @@ def test_collate_stacks_pictures_and_lists_targets(dataset: DetectionDataset) ->
     [
         ({"image_size": 100}, "multiple of 64"),
         ({"image_size": 0}, "multiple of 64"),
-        ({"epochs": 0}, "epochs and eval_every"),
+        ({"epochs": 0}, "eval_every"),
         ({"batch_size": 0}, "batch_size"),
         ({"scale_range": (2.0, 1.0)}, "scale_range"),
         ({"lr": 0.0}, "lr must be > 0"),

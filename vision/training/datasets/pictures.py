@@ -1,0 +1,99 @@
+"""The annotated pictures that training and evaluation work on, and reading their pixels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from vision.errors import InvalidInputError, MediaError
+from vision.geometry.boxes import clip_boxes
+from vision.io.image_header import read_image_header
+from vision.types import FloatArray, ImageArray, IntArray
+
+log = logging.getLogger(__name__)
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnnotatedImage:
+    """One picture of a data set with its objects.
+
+    Attributes:
+        path: the picture.
+        image_id: unique in its data set: COCO's id, else the position from 1.
+        boxes: float32 [N, 4] xyxy pixels of the upright picture.
+        labels: int64 [N].
+        unmarked: the picture also shows wanted objects without a usable box (crowds), so it is no background.
+        difficult: bool [N], objects that VOC's evaluation does not count; None for none.
+        crowd_boxes, crowd_labels: float32 [C, 4] and int64 [C], regions of many objects (COCO's iscrowd), in which
+            evaluation should not count a detection as false; None for none.
+    """
+
+    path: Path
+    image_id: int
+    boxes: FloatArray
+    labels: IntArray
+    unmarked: bool = False
+    difficult: BoolArray | None = None
+    crowd_boxes: FloatArray | None = None
+    crowd_labels: IntArray | None = None
+
+
+def load_rgb(path: Path) -> ImageArray:
+    """Return a trusted training picture as RGB uint8 [H, W, 3]; raises InvalidInputError naming an unreadable file."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise InvalidInputError(
+            f"training picture {path} cannot be read; remove it from the annotations or mend it", path=path
+        )
+    return np.asarray(image, np.uint8)
+
+
+def readable_images(images: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
+    """Return the pictures that are there and whole by their header, with boxes cut to the picture.
+
+    The others are reported by name and skipped, and so are boxes that lie wholly outside. No pixel is decoded: a
+    picture that is damaged inside is found by ``stride32 data check``.
+
+    Raises:
+        InvalidInputError: no picture is left.
+    """
+    kept = []
+    for image in images:
+        try:
+            width, height = read_image_header(image.path).size_wh
+        except MediaError as exc:
+            log.warning("skipped %s: not a readable picture (%s)", image.path, exc)
+            continue
+        kept.append(_cut_to_picture(image, (height, width)))
+    if not kept:
+        raise InvalidInputError(
+            f"none of {len(images)} training pictures can be read, first: {images[0].path if images else 'no entry'}; "
+            "put the pictures where the annotations say, or correct their names in the annotations (docs/data.md)",
+            path=images[0].path if images else None,
+        )
+    return kept
+
+
+def _cut_to_picture(image: AnnotatedImage, size_hw: tuple[int, int]) -> AnnotatedImage:
+    """Return the picture with boxes inside it; rounding often leaves a border a pixel outside."""
+    boxes = clip_boxes(image.boxes, size_hw)
+    if np.array_equal(boxes, image.boxes):
+        return image
+    inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    if not inside.all():
+        log.warning("skipped %d boxes of %s that lie outside the picture", int((~inside).sum()), image.path)
+    return replace(
+        image,
+        boxes=boxes[inside].astype(np.float32),
+        labels=image.labels[inside],
+        unmarked=image.unmarked or not inside.all(),
+        difficult=None if image.difficult is None else image.difficult[inside],
+    )
