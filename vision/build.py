@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vision.config import PipelineConfig
 from vision.detection.config import DetectorConfig
-from vision.detection.detector import Detector, load_detector
+from vision.detection.detector import Detector
+from vision.detection.registry import load_detector, with_card_thresholds
 from vision.pipeline import Pipeline
 from vision.reid.config import EmbedderConfig
 from vision.reid.embedder import Embedder, load_embedder
@@ -14,6 +17,15 @@ from vision.tracking.config import TrackerConfig
 from vision.tracking.tracker import Tracker
 
 NO_MODEL = "none"
+
+
+def resolve_config(config: PipelineConfig) -> PipelineConfig:
+    """Return the configuration with the thresholds that the detector's card decides in place of "auto".
+
+    Outputs record this one, so that a result says which threshold made it.
+    """
+    card = find_model(config.detection.model, kind="detector")
+    return replace(config, detection=with_card_thresholds(config.detection, card))
 
 
 def build_detector(config: DetectorConfig, runtime: RuntimeConfig) -> Detector:

@@ -18,7 +18,7 @@ from vision.backbones.registry import build_backbone
 from vision.card import ModelCard
 from vision.detection.anchors import AnchorConfig
 from vision.detection.config import DetectorConfig
-from vision.detection.detector import load_detector
+from vision.detection.detector import load_anchor_detector
 from vision.detection.network import AnchorDetectorNetwork
 from vision.errors import ModelNotFoundError
 from vision.geometry.iou import pairwise_iou
@@ -92,7 +92,7 @@ def engines(card: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STRIDE32_CACHE", str(tmp_path_factory.mktemp("cache")))
         torch_detector, onnx_detector = (
-            load_detector(card, config, RuntimeConfig(device="cpu", engine=engine)) for engine in ("torch", "onnx")
+            load_anchor_detector(card, config, RuntimeConfig(device="cpu", engine=engine)) for engine in ("torch", "onnx")
         )
     assert (torch_detector.engine.name, onnx_detector.engine.name) == ("torch:cpu", "onnx:cpu")
     return torch_detector.detect, onnx_detector.detect
@@ -137,7 +137,7 @@ def test_batch_of_n_equals_n_singles(engines: tuple[Detect, Detect], engine: int
 
 def test_random_weights_find_different_things_in_different_pictures(random_card: ModelCard) -> None:
     """Agreement would mean little if the network ignored its input."""
-    detector = load_detector(random_card, DetectorConfig(conf=0.02), RuntimeConfig(device="cpu", engine="torch"))
+    detector = load_anchor_detector(random_card, DetectorConfig(conf=0.02), RuntimeConfig(device="cpu", engine="torch"))
     image = picture((256, 256)).image
     one, other = detector.detect([Frame(image), Frame(255 - image)])
     assert np.abs(one.scores[:5] - other.scores[:5]).max() > 10 * SCORE_TOLERANCE

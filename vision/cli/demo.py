@@ -38,8 +38,9 @@ def demo(
     plan = replace(OutputPlan(overwrite=True).with_folder(out), sheet=out / "contact-sheet.png")
     plan.refuse_existing()
     with open_source(str(find_clip())) as opened:
-        from vision.build import build_pipeline
+        from vision.build import build_pipeline, resolve_config
 
+        settings = resolve_config(settings)
         total = expected_frames(opened, max_frames)
         typer.echo(f"tracking the people of {CLIP.name} with {settings.detection.model}", err=True)
         with closing(build_pipeline(settings)) as pipeline:

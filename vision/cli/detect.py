@@ -27,8 +27,13 @@ def detect(
     csv: options.Csv = None,
     save_images: options.SaveImages = None,
     save_video: options.SaveVideo = None,
+    model: options.DetectorModel = None,
+    weights: options.DetectorWeights = None,
     conf: options.Conf = None,
+    iou: options.Iou = None,
+    max_det: options.MaxDet = None,
     classes: options.Classes = None,
+    agnostic_nms: options.AgnosticNms = None,
     device: options.Device = None,
     config: options.ConfigFile = None,
     overrides: options.Overrides = None,
@@ -39,7 +44,18 @@ def detect(
     """Detect objects; without an output option, JSON lines go to stdout unless it is a terminal."""
     from vision.config import to_toml
 
-    settings = options.pipeline_config(config, overrides, device=device, conf=conf, classes=classes)
+    settings = options.pipeline_config(
+        config,
+        overrides,
+        device=device,
+        model=model,
+        weights=weights,
+        conf=conf,
+        iou=iou,
+        max_det=max_det,
+        classes=classes,
+        class_agnostic=agnostic_nms,
+    )
     if print_config:
         typer.echo(to_toml(settings), nl=False)
         return 0
@@ -52,8 +68,9 @@ def detect(
     ).or_stdout()
     plan.refuse_existing(source)
     with open_source(source) as opened:
-        from vision.build import build_pipeline
+        from vision.build import build_pipeline, resolve_config
 
+        settings = resolve_config(settings)
         total = expected_frames(opened, max_frames)
         with closing(build_pipeline(settings, track=False)) as pipeline:
             facts = RunFacts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,7 +53,33 @@ SaveImages = Annotated[
 Conf = Annotated[
     float | None,
     typer.Option(
-        "--conf", min=0.0, max=1.0, help="Lowest score of a detection kept.", show_default=str(DetectorConfig().conf)
+        "--conf", min=0.0, max=1.0, help="Lowest score of a detection kept.", show_default="the model's best F1"
+    ),
+]
+Iou = Annotated[
+    float | None,
+    typer.Option(
+        "--iou", min=0.0, max=1.0, help="NMS drops a box that overlaps a better one more.", show_default="0.5"
+    ),
+]
+MaxDet = Annotated[
+    int | None,
+    typer.Option(
+        "--max-det", metavar="N", min=1, help="Most objects in a frame.", show_default=str(DetectorConfig().max_det)
+    ),
+]
+AgnosticNms = Annotated[
+    bool | None,
+    typer.Option("--agnostic-nms/--per-class-nms", help="NMS across classes, or in each.", show_default="per class"),
+]
+DetectorModel = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="Detector: name or folder.", show_default=DetectorConfig().model),
+]
+DetectorWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights", metavar="FILE", help="Checkpoint of a torchvision detector.", show_default="from the cache"
     ),
 ]
 Classes = Annotated[
@@ -67,13 +94,13 @@ def pipeline_config(
     *,
     device: str | None = None,
     tracker: str | None = None,
-    conf: float | None = None,
-    classes: str | None = None,
     appearance: bool = True,
+    **detection: str | float | Path | None,
 ) -> PipelineConfig:
     """Return the effective settings: defaults, then ``file``, then the options given, then ``--set``.
 
-    ``--tracker`` replaces the whole tracking table of the file: half a preset would be neither.
+    ``--tracker`` replaces the whole tracking table of the file: half a preset would be neither. ``detection`` holds the
+    options named as fields of ``DetectorConfig``; None is an option that was not given.
     """
     from vision.config import PipelineConfig, apply_overrides, load_config
 
@@ -83,10 +110,12 @@ def pipeline_config(
     given: list[str] = []
     if device is not None:
         given.append(f'runtime.device="{device}"')
-    if conf is not None:
-        given.append(f"detection.conf={conf}")
-    if classes is not None:
-        given.append(f"detection.classes={classes}")
+    # JSON writes texts, numbers and truths as TOML does.
+    given += [
+        f"detection.{name}={json.dumps(str(value) if isinstance(value, Path) else value)}"
+        for name, value in detection.items()
+        if value is not None
+    ]
     if not appearance:
         given += ["embedding.model=none", "tracking.appearance=false"]
     return apply_overrides(config, [*given, *(overrides or [])])

@@ -56,8 +56,13 @@ def track(
     appearance: Annotated[
         bool, typer.Option("--appearance/--no-appearance", help="Compare objects by their looks.")
     ] = True,
+    model: options.DetectorModel = None,
+    weights: options.DetectorWeights = None,
     conf: options.Conf = None,
+    iou: options.Iou = None,
+    max_det: options.MaxDet = None,
     classes: options.Classes = None,
+    agnostic_nms: options.AgnosticNms = None,
     device: options.Device = None,
     config: options.ConfigFile = None,
     overrides: options.Overrides = None,
@@ -69,7 +74,18 @@ def track(
     from vision.config import to_toml
 
     settings = options.pipeline_config(
-        config, overrides, device=device, tracker=tracker, conf=conf, classes=classes, appearance=appearance
+        config,
+        overrides,
+        device=device,
+        tracker=tracker,
+        appearance=appearance,
+        model=model,
+        weights=weights,
+        conf=conf,
+        iou=iou,
+        max_det=max_det,
+        classes=classes,
+        class_agnostic=agnostic_nms,
     )
     if print_config:
         typer.echo(to_toml(settings), nl=False)
@@ -127,8 +143,9 @@ def _track_source(
 
     by_frame = None if detections is None else read_mot(detections)
     with open_source(source) as opened:
-        from vision.build import build_pipeline
+        from vision.build import build_pipeline, resolve_config
 
+        settings = settings if by_frame is not None else resolve_config(settings)
         total = expected_frames(opened, max_frames)
         with closing(build_pipeline(settings, detect=by_frame is None)) as pipeline:
             frames = islice(opened, max_frames)

@@ -9,6 +9,8 @@ from vision.errors import ConfigError
 
 TileMatch = Literal["border", "ios", "iou"]
 SMALLEST_TILE = 32
+FALLBACK_CONF = 0.35  # where neither the user nor the model's card names a threshold
+FALLBACK_IOU = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,10 +18,13 @@ class DetectorConfig:
     """How the detector runs on a frame.
 
     Attributes:
-        model: name in the model store, or a path to a model folder.
+        model: name in the model store, path to a model folder, or name of a torchvision COCO detector.
+        weights: checkpoint file of a torchvision COCO detector, in place of the cached one; empty for models that have
+            a card.
         long_side: pixels of the longer side of the network input; 0 takes the model card's value.
-        conf: lowest score kept, in [0, 1].
-        iou: overlap above which NMS drops the lower score, in (0, 1].
+        conf: lowest score kept, in [0, 1]; "auto" takes the threshold with the best F1 from the model's card.
+        iou: overlap above which NMS drops the lower score, in (0, 1]; "auto" is 0.5, or what a torchvision detector
+            brings along.
         max_det: most detections kept in a frame.
         pre_nms: most candidates that enter NMS.
         class_agnostic: NMS across classes instead of within each class.
@@ -34,9 +39,10 @@ class DetectorConfig:
     """
 
     model: str = "person-lite0"
+    weights: str = ""
     long_side: int = 0
-    conf: float = 0.35
-    iou: float = 0.5
+    conf: float | Literal["auto"] = "auto"
+    iou: float | Literal["auto"] = "auto"
     max_det: int = 300
     pre_nms: int = 1000
     class_agnostic: bool = False
@@ -49,16 +55,28 @@ class DetectorConfig:
     tile_batch: int = 8
 
     def __post_init__(self) -> None:
-        if not 0 <= self.conf <= 1:
-            raise ConfigError(f"detection.conf must be in [0, 1], got {self.conf}; 0.35 is the default")
-        if not 0 < self.iou <= 1:
-            raise ConfigError(f"detection.iou must be in (0, 1], got {self.iou}; 0.5 is the default")
+        if self.conf != "auto" and not 0 <= self.conf <= 1:
+            raise ConfigError(
+                f"detection.conf must be in [0, 1], got {self.conf}; auto takes the model's best threshold"
+            )
+        if self.iou != "auto" and not 0 < self.iou <= 1:
+            raise ConfigError(f"detection.iou must be in (0, 1], got {self.iou}; auto takes the model's own")
         if self.long_side < 0 or self.max_det < 1 or self.pre_nms < 1:
             raise ConfigError(
                 "detection.long_side must be >= 0, max_det and pre_nms >= 1, got "
                 f"{self.long_side}, {self.max_det}, {self.pre_nms}; leave them out for the defaults"
             )
         self._check_tiles()
+
+    @property
+    def score_floor(self) -> float:
+        """The lowest score kept: ``conf``, or 0.35 while that is still "auto"."""
+        return FALLBACK_CONF if self.conf == "auto" else self.conf
+
+    @property
+    def nms_iou(self) -> float:
+        """The overlap of NMS: ``iou``, or 0.5 while that is "auto"."""
+        return FALLBACK_IOU if self.iou == "auto" else self.iou
 
     def _check_tiles(self) -> None:
         if self.tile < 0 or 0 < self.tile < SMALLEST_TILE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, nms
+from torchvision.ops import batched_nms
 
 from vision.detection.anchors import decode_boxes
 from vision.detection.config import DetectorConfig
@@ -30,7 +30,7 @@ def decode_detections(
         config: thresholds; ``classes`` is applied by the detector, which knows the names.
     """
     # The threshold moves to logit space, so that only survivors pay for a sigmoid.
-    floor = torch.logit(torch.tensor(config.conf, dtype=torch.float64))  # -inf for 0, inf for 1
+    floor = torch.logit(torch.tensor(config.score_floor, dtype=torch.float64))  # -inf for 0, inf for 1
     rows, labels = torch.nonzero(logits_AK >= floor, as_tuple=True)
     scores = logits_AK[rows, labels].float().sigmoid()
     if len(scores) > config.pre_nms:
@@ -41,6 +41,6 @@ def decode_detections(
     boxes = torch.from_numpy(letterbox.to_source(boxes.numpy()))
     sized = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
     boxes, scores, labels = boxes[sized], scores[sized], labels[sized]
-    kept = nms(boxes, scores, config.iou) if config.class_agnostic else batched_nms(boxes, scores, labels, config.iou)
-    kept = kept[: config.max_det]
+    groups = torch.zeros_like(labels) if config.class_agnostic else labels
+    kept = batched_nms(boxes, scores, groups, config.nms_iou)[: config.max_det]
     return Detections(boxes[kept].numpy(), scores[kept].numpy(), labels[kept].numpy())

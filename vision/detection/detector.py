@@ -111,7 +111,7 @@ def _labels_of(names: Sequence[str], class_names: Sequence[str]) -> IntArray | N
     return np.array([class_names.index(name) for name in dict.fromkeys(names)], np.int64) if names else None
 
 
-def load_detector(card: ModelCard, config: DetectorConfig, runtime: RuntimeConfig) -> AnchorDetector:
+def load_anchor_detector(card: ModelCard, config: DetectorConfig, runtime: RuntimeConfig) -> AnchorDetector:
     """Return the anchor detector that a model card describes.
 
     Raises:

@@ -16,7 +16,7 @@ from vision.backbones.registry import build_backbone
 from vision.card import ModelCard, write_card
 from vision.detection.anchors import AnchorConfig, make_anchors
 from vision.detection.config import DetectorConfig
-from vision.detection.detector import AnchorDetector, load_detector
+from vision.detection.detector import AnchorDetector, load_anchor_detector
 from vision.detection.network import AnchorDetectorNetwork
 from vision.errors import ConfigError, ModelError, WeightsError
 from vision.runtime.config import RuntimeConfig
@@ -146,7 +146,7 @@ def card(tmp_path: Path) -> ModelCard:
 
 
 def test_a_card_makes_a_detector(card: ModelCard) -> None:
-    detector = load_detector(card, DetectorConfig(conf=0, max_det=7), TORCH)
+    detector = load_anchor_detector(card, DetectorConfig(conf=0, max_det=7), TORCH)
     assert detector.class_names == ("person", "car")
     assert (detector.long_side, detector.multiple) == (64, 64)
     assert detector.normalization.std == (4.0, 5, 6)
@@ -159,13 +159,13 @@ def test_a_card_makes_a_detector(card: ModelCard) -> None:
 def test_a_card_without_a_key(card: ModelCard, place: str, key: str) -> None:
     table = {name: value for name, value in getattr(card, place).items() if name != key}
     with pytest.raises(ModelError, match=rf"must have {place}\.{key}"):
-        load_detector(dataclasses.replace(card, **{place: table}), DetectorConfig(), TORCH)
+        load_anchor_detector(dataclasses.replace(card, **{place: table}), DetectorConfig(), TORCH)
 
 
 def test_weights_of_another_architecture_name_both_sides(card: ModelCard) -> None:
     wide = dataclasses.replace(card, labels=("person", "car", "dog"))
     with pytest.raises(WeightsError, match=r"expected class_head.*\(3,\).*found class_head.*\(2,\)"):
-        load_detector(wide, DetectorConfig(), TORCH)
+        load_anchor_detector(wide, DetectorConfig(), TORCH)
 
 
 def test_a_missing_tensor_is_named(card: ModelCard) -> None:
@@ -173,4 +173,4 @@ def test_a_missing_tensor_is_named(card: ModelCard) -> None:
     del tensors["box_head.predict.bias"]
     save_file(tensors, card.weights_path)
     with pytest.raises(WeightsError, match=r"expected box_head\.predict\.bias, found nothing \(1 missing"):
-        load_detector(dataclasses.replace(card, sha256=file_sha256(card.weights_path)), DetectorConfig(), TORCH)
+        load_anchor_detector(dataclasses.replace(card, sha256=file_sha256(card.weights_path)), DetectorConfig(), TORCH)
