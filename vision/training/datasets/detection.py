@@ -20,7 +20,7 @@ from vision.training.datasets.annotations import (
 )
 from vision.training.datasets.coco import is_coco_document, read_coco_annotations
 from vision.training.datasets.findings import Finding
-from vision.training.datasets.pictures import AnnotatedImage
+from vision.training.datasets.pictures import AnnotatedImage, AreaArray
 from vision.training.datasets.voc import is_voc_list, part_list, read_voc_annotations
 from vision.training.datasets.yolo import CLASS_FILES, find_settings, read_layout, read_yolo_annotations
 
@@ -198,7 +198,15 @@ def _annotated(picture: PictureAnnotations, label_of: dict[int, int]) -> Annotat
         difficult=difficult if difficult.any() else None,
         crowd_boxes=crowd_boxes if crowds else None,
         crowd_labels=crowd_labels if crowds else None,
+        areas=_areas(objects),
     )
+
+
+def _areas(rows: Sequence[BoxRow]) -> AreaArray | None:
+    """Return the stated area of each object, NaN where there is none; None when no row states one."""
+    stated = [row.extra.get("area") for row in rows]
+    numbers = [float(area) if isinstance(area, int | float) and area > 0 else np.nan for area in stated]
+    return None if np.isnan(numbers).all() else np.asarray(numbers, np.float64)
 
 
 def _columns(rows: Sequence[BoxRow], label_of: dict[int, int]) -> tuple[np.ndarray, np.ndarray]:

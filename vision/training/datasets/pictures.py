@@ -19,6 +19,7 @@ from vision.types import FloatArray, ImageArray, IntArray
 log = logging.getLogger(__name__)
 
 BoolArray = npt.NDArray[np.bool_]
+AreaArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +35,8 @@ class AnnotatedImage:
         difficult: bool [N], objects that VOC's evaluation does not count; None for none.
         crowd_boxes, crowd_labels: float32 [C, 4] and int64 [C], regions of many objects (COCO's iscrowd), in which
             evaluation should not count a detection as false; None for none.
+        areas: float64 [N], square pixels of each object as the annotations state them (COCO: of its outline), which
+            decide whether it is small, medium or large; NaN where not stated, None for none.
     """
 
     path: Path
@@ -44,6 +47,7 @@ class AnnotatedImage:
     difficult: BoolArray | None = None
     crowd_boxes: FloatArray | None = None
     crowd_labels: IntArray | None = None
+    areas: AreaArray | None = None
 
 
 def load_rgb(path: Path) -> ImageArray:
@@ -96,4 +100,5 @@ def _cut_to_picture(image: AnnotatedImage, size_hw: tuple[int, int]) -> Annotate
         labels=image.labels[inside],
         unmarked=image.unmarked or not inside.all(),
         difficult=None if image.difficult is None else image.difficult[inside],
+        areas=None if image.areas is None else image.areas[inside],
     )
