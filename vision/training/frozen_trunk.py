@@ -17,10 +17,13 @@ from vision.runtime.onnx_engine import OnnxEngine, export
 
 
 class FrozenTrunk:
-    """Computes the feature maps of a backbone's frozen stages on the CPU; see ``Backbone.use_trunk``."""
+    """Computes the feature maps of a backbone's frozen stages on the CPU; see ``Backbone.use_trunk``.
 
-    def __init__(self, backbone: Backbone, *, threads: int = 0) -> None:
-        spec = EngineInput(example_hw=(64, 64), dynamic_hw=True, digest="")
+    ``example_hw`` is a size that the stages accept; those without padding need more than a receptive field.
+    """
+
+    def __init__(self, backbone: Backbone, *, threads: int = 0, example_hw: tuple[int, int] = (64, 64)) -> None:
+        spec = EngineInput(example_hw=example_hw, dynamic_hw=True, digest="")
         self.engine = OnnxEngine(
             export(_AllOutputs(backbone.frozen_stages()).eval(), spec), threads=threads or default_threads()
         )
