@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vision.classification.classifier import FrameClassifier
+from vision.classification.config import ClassifierConfig
+from vision.classification.registry import load_named_classifier, with_card_threshold
 from vision.config import PipelineConfig
 from vision.detection.config import DetectorConfig
 from vision.detection.detector import Detector
 from vision.detection.registry import load_detector, with_card_thresholds
+from vision.detection.tiles import TiledDetector
 from vision.pipeline import Pipeline
 from vision.reid.config import EmbedderConfig
 from vision.reid.embedder import Embedder, load_embedder
@@ -29,8 +33,13 @@ def resolve_config(config: PipelineConfig) -> PipelineConfig:
 
 
 def build_detector(config: DetectorConfig, runtime: RuntimeConfig) -> Detector:
-    """Return the configured detector; raises ModelNotFoundError for an unknown name."""
-    return load_detector(find_model(config.model, kind="detector"), config, runtime)
+    """Return the configured detector, on tiles if ``tile`` says so; raises ModelNotFoundError for an unknown name."""
+    card = find_model(config.model, kind="detector")
+    if not config.tile:
+        return load_detector(card, config, runtime)
+    # max_det holds for the picture: a tile must not lose what merging would have kept.
+    in_tile = replace(config, max_det=max(config.max_det, config.pre_nms))
+    return TiledDetector(load_detector(card, in_tile, runtime), config)
 
 
 def build_embedder(config: EmbedderConfig, runtime: RuntimeConfig) -> Embedder | None:
@@ -40,21 +49,35 @@ def build_embedder(config: EmbedderConfig, runtime: RuntimeConfig) -> Embedder |
     return load_embedder(find_model(config.model, kind="embedder"), runtime, max_batch=config.max_batch)
 
 
+def build_frame_classifier(config: ClassifierConfig, runtime: RuntimeConfig) -> FrameClassifier:
+    """Return the configured classifier of whole frames; raises ModelNotFoundError for an unknown name."""
+    return load_named_classifier(config, runtime)
+
+
+def resolve_classifier(config: PipelineConfig) -> PipelineConfig:
+    """Return the configuration with the threshold that the classifier's card decides in place of "auto"."""
+    return replace(config, classification=with_card_threshold(config.classification))
+
+
 def build_tracker(config: TrackerConfig) -> Tracker:
     """Return a new tracker; one for each stream."""
     return Tracker(config)
 
 
-def build_pipeline(config: PipelineConfig, *, detect: bool = True, track: bool = True) -> Pipeline:
+def build_pipeline(
+    config: PipelineConfig, *, detect: bool = True, track: bool = True, classify: bool = False
+) -> Pipeline:
     """Return the pipeline of a configuration.
 
     Args:
         config: settings of all stages.
         detect: False when detections come from elsewhere; no detector is loaded.
         track: False to detect only; no embedder or tracker is loaded.
+        classify: True to classify whole frames as well.
     """
     detector = build_detector(config.detection, config.runtime) if detect else None
     embeds = track and config.tracking.appearance
     embedder = build_embedder(config.embedding, config.runtime) if embeds else None
     tracker = build_tracker(config.tracking) if track else None
-    return Pipeline(detector=detector, embedder=embedder, tracker=tracker)
+    classifier = build_frame_classifier(config.classification, config.runtime) if classify else None
+    return Pipeline(detector=detector, embedder=embedder, tracker=tracker, classifier=classifier)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from vision.coercion import coerce_value
+from vision.classification.config import ClassifierConfig
 from vision.detection.config import DetectorConfig
 from vision.errors import ConfigError, closest_hint
 from vision.reid.config import EmbedderConfig
@@ -38,12 +39,14 @@ class PipelineConfig:
         detection: the detector and how its output is filtered.
         embedding: the appearance network, or model "none".
         tracking: the tracker.
+        classification: the classifier of whole frames.
         runtime: device, engine and precision of the networks.
     """
 
     detection: DetectorConfig = field(default_factory=DetectorConfig)
     embedding: EmbedderConfig = field(default_factory=EmbedderConfig)
     tracking: TrackerConfig = field(default_factory=TrackerConfig)
+    classification: ClassifierConfig = field(default_factory=ClassifierConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
 

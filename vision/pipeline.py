@@ -12,6 +12,7 @@ from vision.prefetch import prefetch
 from vision.types import Detections, Frame, FrameResult
 
 if TYPE_CHECKING:
+    from vision.classification.classifier import FrameClassifier
     from vision.detection.detector import Detector
     from vision.reid.embedder import Embedder
     from vision.tracking.tracker import Tracker
@@ -21,21 +22,28 @@ QUEUE_DEPTH = 4
 
 
 class Pipeline:
-    """Detector, embedder and tracker in their order; any may be absent. One pipeline serves one stream: the tracker
-    remembers."""
+    """Detector, embedder, tracker and classifier in their order; any may be absent. One pipeline serves one stream: the
+    tracker remembers."""
 
     def __init__(
-        self, *, detector: Detector | None = None, embedder: Embedder | None = None, tracker: Tracker | None = None
+        self,
+        *,
+        detector: Detector | None = None,
+        embedder: Embedder | None = None,
+        tracker: Tracker | None = None,
+        classifier: FrameClassifier | None = None,
     ) -> None:
         self.detector = detector
         self.embedder = embedder
         self.tracker = tracker
+        self.classifier = classifier
         self._closed = False
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The name of each label; empty without a detector."""
-        return () if self.detector is None else self.detector.class_names
+        """The name of each label of the detector, or else of the classifier; empty without either."""
+        stage = self.detector or self.classifier
+        return () if stage is None else stage.class_names
 
     def process(self, frame: Frame, detections: Detections | None = None) -> FrameResult:
         """Return what is in a frame; ``detections`` from elsewhere take the detector's place.
@@ -59,8 +67,19 @@ class Pipeline:
                     frame_index=frame.index,
                     timestamp_s=frame.timestamp_s,
                 )
+        classification = None
+        if self.classifier is not None:
+            with _timed(timings_ms, "classify"):
+                classification = self.classifier.classify([frame])[0]
         return FrameResult(
-            frame.index, frame.timestamp_s, frame.source, frame.size_hw, detections, tracks, timings_ms=timings_ms
+            frame.index,
+            frame.timestamp_s,
+            frame.source,
+            frame.size_hw,
+            detections,
+            tracks,
+            timings_ms=timings_ms,
+            classification=classification,
         )
 
     def run(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, FrameResult]]:
@@ -82,7 +101,7 @@ class Pipeline:
     def close(self) -> None:
         """Refuse further frames and let go of networks and tracks."""
         self._closed = True
-        self.detector = self.embedder = self.tracker = None
+        self.detector = self.embedder = self.tracker = self.classifier = None
 
 
 @contextmanager

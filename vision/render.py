@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from vision.errors import InvalidInputError
-from vision.types import Detections, Frame, FrameResult, ImageArray, SegmentationMap, Tracks, TrackState
+from vision.types import Classification, Detections, Frame, FrameResult, ImageArray, SegmentationMap, Tracks, TrackState
 
 # Twelve hues that stay apart on grass, asphalt and skin; neighbours in the list are far apart on the colour circle.
 PALETTE_RGB: tuple[tuple[int, int, int], ...] = (
@@ -24,6 +24,7 @@ PALETTE_RGB: tuple[tuple[int, int, int], ...] = (
 )  # fmt: skip
 _BACKGROUND_RGB = (24, 26, 30)
 _TEXT_RGB = (235, 235, 235)
+_FAINT_RGB = (150, 150, 150)
 _CAPTION_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -47,7 +48,7 @@ class Annotator:
         """Return a uint8 [H, W, 3] RGB copy of the frame with the result drawn onto it.
 
         With a tracker its tracks are drawn (confirmed and matched in this frame, coloured by id), otherwise detections
-        (coloured by class); both lie above the segmentation.
+        (coloured by class); both lie above the segmentation. A classification stands as lines in the top left corner.
         """
         picture: ImageArray = frame.image.copy()
         if result.segmentation is not None:
@@ -57,6 +58,8 @@ class Annotator:
             self._draw_tracks(picture, result.tracks[shown])
         elif result.detections is not None and len(result.detections):
             self._draw_detections(picture, result.detections)
+        if result.classification is not None:
+            write_classification(picture, result.classification)
         return picture
 
     def _draw_tracks(self, picture: ImageArray, tracks: Tracks) -> None:
@@ -92,6 +95,28 @@ class Annotator:
 
     def _name(self, label: int) -> str:
         return self._class_names[label] if label < len(self._class_names) else str(label)
+
+
+def write_classification(picture: ImageArray, classification: Classification) -> None:
+    """Write classes and probabilities, or the value, into the top left corner, in place; what the classifier decides
+    for is bright, the rest grey."""
+    lines = [
+        (f"{name} {score:.2f}", _TEXT_RGB if place < classification.assigned else _FAINT_RGB)
+        for place, (name, score) in enumerate(zip(classification.names, classification.scores.tolist(), strict=True))
+    ]
+    if classification.value is not None:
+        lines = [(f"{classification.value:.4g} {classification.unit}".rstrip(), _TEXT_RGB)]
+    scale = max(0.3, 0.6 * math.hypot(*picture.shape[:2]) / 1469)
+    thickness = max(1, round(scale))
+    sizes = [cv2.getTextSize(text, _CAPTION_FONT, scale, thickness)[0] for text, _ in lines]
+    step = round(36 * scale)
+    if not lines:
+        return
+    width = min(picture.shape[1], max(size[0] for size in sizes) + step)
+    panel = picture[: step * len(lines) + step // 3, :width]
+    panel[:] = panel // 4
+    for row, (text, rgb) in enumerate(lines, start=1):
+        cv2.putText(picture, text, (step // 2, row * step), _CAPTION_FONT, scale, rgb, thickness, cv2.LINE_AA)
 
 
 def blend_segmentation(image: ImageArray, segmentation: SegmentationMap, *, opacity: float = 0.5) -> ImageArray:

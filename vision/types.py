@@ -217,6 +217,64 @@ class SegmentationMap:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Classification:
+    """What a classifier says of one whole frame: classes by falling score, or a measured value.
+
+    Attributes:
+        labels: int64 [M], indices into the classifier's class names, surest first; none for a regression.
+        scores: float32 [M], the probability of each in [0, 1], falling.
+        names: the name of each label.
+        assigned: how many of the first labels the classifier decides for: 1 where classes exclude each other, those
+            with a score of at least the threshold where several may hold.
+        value: what a regression measures, finite, in ``unit``; None for classes.
+        unit: name of the unit, may be empty.
+    """
+
+    labels: IntArray
+    scores: FloatArray
+    names: tuple[str, ...] = ()
+    assigned: int = 0
+    value: float | None = None
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        count = len(self.names)
+        for name, dtype in (("labels", np.int64), ("scores", np.float32)):
+            column = np.asarray(getattr(self, name))
+            if column.shape != (count,):
+                raise InvalidInputError(
+                    f"a classification's {name} must be [M] with one entry a name (M={count}), got {column.shape}; "
+                    "cut all three alike"
+                )
+            object.__setattr__(self, name, column.astype(dtype, copy=False))
+        if not np.isfinite(self.scores).all() or (np.diff(self.scores) > 0).any():
+            raise InvalidInputError(
+                f"a classification's scores must be finite and fall, got {self.scores.tolist()}; sort by score first"
+            )
+        if not 0 <= self.assigned <= count:
+            raise InvalidInputError(
+                f"a classification can assign 0 to {count} of its labels, got {self.assigned}; count the first ones"
+            )
+        if self.value is not None and not np.isfinite(self.value):
+            raise InvalidInputError(f"a measured value must be finite, got {self.value}; check the network's input")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def top(self, count: int) -> Self:
+        """Return the same with the ``count`` surest classes only (0 keeps none)."""
+        return type(self)(
+            self.labels[:count],
+            self.scores[:count],
+            self.names[:count],
+            min(self.assigned, count),
+            self.value,
+            self.unit,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class FrameResult:
     """All that was found in one frame; what writers and the service receive.
 
@@ -225,7 +283,7 @@ class FrameResult:
         timestamp_s: seconds from the start of the source, or None for still images.
         source: the frame's source as the user gave it.
         size_hw: height and width of the original frame in pixels, or None when no picture was read (association alone).
-        detections, tracks, segmentation: each None when that stage did not run.
+        detections, tracks, segmentation, classification: each None when that stage did not run.
         timings_ms: wall milliseconds by stage name.
     """
 
@@ -237,6 +295,7 @@ class FrameResult:
     tracks: Tracks | None = None
     segmentation: SegmentationMap | None = None
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    classification: Classification | None = None
 
     def to_dict(self, *, embeddings: bool = False) -> dict[str, Any]:
         """Return plain JSON data; ``from_dict`` restores an equal value.
@@ -256,6 +315,8 @@ class FrameResult:
                 "class_names": list(self.segmentation.class_names),
                 **encode_label_map(self.segmentation.labels),
             }
+        if self.classification is not None:
+            row["classification"] = _classification_to_dict(self.classification)
         row["timings_ms"] = {name: round(value, 3) for name, value in self.timings_ms.items()}
         return row
 
@@ -266,6 +327,7 @@ class FrameResult:
 
         try:
             detections, tracks, segmentation = row.get("detections"), row.get("tracks"), row.get("segmentation")
+            classification = row.get("classification")
             return cls(
                 frame_index=int(row["frame_index"]),
                 timestamp_s=row["timestamp_s"],
@@ -277,6 +339,7 @@ class FrameResult:
                 if segmentation is None
                 else SegmentationMap(decode_label_map(segmentation), tuple(segmentation["class_names"])),
                 timings_ms=dict(row["timings_ms"]),
+                classification=None if classification is None else _classification_from_dict(classification),
             )
         except (KeyError, TypeError, IndexError) as exc:
             raise InvalidInputError(f"a frame result needs the fields that to_dict writes, failed at {exc!r}") from exc
@@ -297,4 +360,29 @@ def _detections_from_dict(row: Mapping[str, Any]) -> Detections:
         np.asarray(row["labels"], np.int64),
         # An empty list has lost its width; without rows there is nothing to keep.
         np.asarray(embeddings, np.float32) if embeddings else None,
+    )
+
+
+def _classification_to_dict(classification: Classification) -> dict[str, Any]:
+    """Return classes, or value and unit: a reader finds only what there is."""
+    if classification.value is not None:
+        return {"value": classification.value, "unit": classification.unit}
+    return {
+        "labels": classification.labels.tolist(),
+        "names": list(classification.names),
+        "scores": classification.scores.tolist(),
+        "assigned": classification.assigned,
+    }
+
+
+def _classification_from_dict(row: Mapping[str, Any]) -> Classification:
+    if "value" in row:
+        return Classification(
+            np.zeros(0, np.int64), np.zeros(0, np.float32), value=float(row["value"]), unit=row["unit"]
+        )
+    return Classification(
+        np.asarray(row["labels"], np.int64),
+        np.asarray(row["scores"], np.float32),
+        tuple(row["names"]),
+        assigned=int(row["assigned"]),
     )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from vision.io.writers.base import Writer
     from vision.types import Frame, FrameResult
 
+SUMMARY_CLASSES = 8  # as many as fit a line
+
 
 @runtime_checkable
 class Closable(Protocol):
@@ -38,6 +40,7 @@ class RunSummary:
         seconds: wall time of the loop.
         detections: boxes over all frames.
         track_lengths: frames in which each track id was seen.
+        classes: frames to which each class was assigned; None unless frames were classified.
         interrupted: Ctrl-C ended the run early.
     """
 
@@ -45,6 +48,7 @@ class RunSummary:
     seconds: float = 0.0
     detections: int = 0
     track_lengths: Counter[int] = field(default_factory=Counter)
+    classes: Counter[str] | None = None
     interrupted: bool = False
 
     @property
@@ -61,6 +65,9 @@ class RunSummary:
             self.detections += len(result.detections)
         if result.tracks is not None:
             self.track_lengths.update(reported_tracks(result.tracks).ids.tolist())
+        if result.classification is not None:
+            self.classes = self.classes or Counter()
+            self.classes.update(result.classification.names[: result.classification.assigned])
 
     def line(self) -> str:
         """Return the run in one line.
@@ -69,6 +76,9 @@ class RunSummary:
         '10 frames in 2.0 s (5.0 frames/s): 3 detections'
         """
         found = f"{self.detections} detections"
+        if self.classes is not None:
+            found = ", ".join(f"{name} {count}" for name, count in self.classes.most_common(SUMMARY_CLASSES))
+            found = found or "classified"
         if self.track_lengths:
             found += f", {len(self.track_lengths)} tracks (longest {max(self.track_lengths.values())} frames)"
         return f"{self.frames} frames in {self.seconds:.1f} s ({self.frames_per_s:.1f} frames/s): {found}"

@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from vision import __version__
-from vision.cli import demo, detect, embed, evaluate, models, track, train
+from vision.cli import classify, demo, detect, embed, evaluate, models, track, train
 from vision.cli.exit_codes import FAILURE, INTERRUPTED, OK, USAGE
 from vision.errors import ConfigError, VisionError
 
@@ -33,6 +33,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(track.track)
 app.command()(detect.detect)
+app.command()(classify.classify)
 app.command()(embed.embed)
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="eval")

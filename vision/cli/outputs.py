@@ -26,7 +26,8 @@ class RunFacts:
     Attributes:
         settings: the effective configuration, recorded in the outputs.
         source: SOURCE as the user gave it.
-        class_names: name of each label.
+        class_names: name of each label; empty for a classifier that measures a value.
+        classifies: whether the results are classifications of whole frames.
         fps: frames a second of the source, or None.
         relative_name: output name of a frame, as the source gives it.
     """
@@ -36,6 +37,7 @@ class RunFacts:
     class_names: tuple[str, ...] = ()
     fps: float | None = None
     relative_name: Callable[[Frame], str] | None = None
+    classifies: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +139,11 @@ class OutputPlan:
                 source=run.source,
                 overwrite=self.overwrite,
             )
-        if self.csv is not None:
+        if self.csv is not None and run.classifies:
+            from vision.io.writers.csv import ClassificationCsvWriter
+
+            yield ClassificationCsvWriter(self.csv, measures=not run.class_names, overwrite=self.overwrite)
+        elif self.csv is not None:
             from vision.io.writers.csv import CsvWriter
 
             yield CsvWriter(self.csv, class_names=run.class_names, overwrite=self.overwrite)
