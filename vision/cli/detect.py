@@ -34,6 +34,8 @@ def detect(
     max_det: options.MaxDet = None,
     classes: options.Classes = None,
     agnostic_nms: options.AgnosticNms = None,
+    tile: options.Tile = None,
+    overlap: options.Overlap = None,
     device: options.Device = None,
     config: options.ConfigFile = None,
     overrides: options.Overrides = None,
@@ -55,6 +57,8 @@ def detect(
         max_det=max_det,
         classes=classes,
         class_agnostic=agnostic_nms,
+        tile=tile,
+        overlap=overlap,
     )
     if print_config:
         typer.echo(to_toml(settings), nl=False)

@@ -86,6 +86,20 @@ Classes = Annotated[
     str | None,
     typer.Option("--classes", metavar="A,B", help="Names of the classes to keep.", show_default="all"),
 ]
+Tile = Annotated[
+    int | None,
+    typer.Option("--tile", metavar="N", min=0, help="Search in tiles of N pixels: small objects.", show_default="off"),
+]
+Overlap = Annotated[
+    float | None,
+    typer.Option(
+        "--overlap",
+        min=0.0,
+        max=0.9,
+        help="Share of a tile its neighbour sees.",
+        show_default=str(DetectorConfig().overlap),
+    ),
+]
 
 
 def pipeline_config(

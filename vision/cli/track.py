@@ -63,6 +63,8 @@ def track(
     max_det: options.MaxDet = None,
     classes: options.Classes = None,
     agnostic_nms: options.AgnosticNms = None,
+    tile: options.Tile = None,
+    overlap: options.Overlap = None,
     device: options.Device = None,
     config: options.ConfigFile = None,
     overrides: options.Overrides = None,
@@ -86,6 +88,8 @@ def track(
         max_det=max_det,
         classes=classes,
         class_agnostic=agnostic_nms,
+        tile=tile,
+        overlap=overlap,
     )
     if print_config:
         typer.echo(to_toml(settings), nl=False)
