@@ -14,12 +14,12 @@ import re
 import shutil
 import socket
 import ssl
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from vision import __version__
@@ -97,7 +97,7 @@ def fetch(
                 ) from exc
             pause_s = min(max(pauses_s[failures - 1], exc.pause_s or 0.0), MAX_PAUSE_S)
             log.info("%s: %s; trying again in %.0f s", url, exc, pause_s)
-            time.sleep(pause_s)
+            sleep(pause_s)
         else:
             _note(path).unlink(missing_ok=True)
             return Download(url, content_type, resumed)

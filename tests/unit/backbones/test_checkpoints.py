@@ -12,7 +12,8 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from vision.backbones.registry import build_classifier
+from vision.backbones.recipe import Recipe
+from vision.backbones.registry import CLASSIFIERS, build_classifier
 from vision.backbones.timm import LITE0, SameConv2d
 from vision.errors import WeightsError
 
@@ -94,12 +95,66 @@ def test_too_few_tensors_name_both_counts(lite0_state: State, tmp_path: Path) ->
 
 def test_a_wrong_shape_names_both_shapes(lite0_state: State, tmp_path: Path) -> None:
     lite0_state["conv_stem.weight"] = torch.zeros(16, 3, 3, 3)
-    with pytest.raises(WeightsError, match=r"shape \(32, 3, 3, 3\) for conv_stem\.weight, got \(16, 3, 3, 3\)"):
+    with pytest.raises(WeightsError, match=r"expected conv_stem\.weight \(32, 3, 3, 3\), found .* \(16, 3, 3, 3\)"):
         build_classifier(LITE0, pretrained=saved(lite0_state, tmp_path / "odd.pth"))
+    renamed = {f"tensor_{index}": value for index, value in enumerate(lite0_state.values())}
+    with pytest.raises(WeightsError, match=r"tensor_0 must have shape \(32, 3, 3, 3\) .*, got \(16, 3, 3, 3\)"):
+        build_classifier(LITE0, pretrained=saved(renamed, tmp_path / "odd.pth"))
+
+
+# --- torchvision's families ---
+
+
+def shrunk(name: str) -> Any:
+    """Return torchvision's network with narrow dense layers: nine tenths of a VGG's weights are in two of them."""
+    with torch.device("meta"):
+        network = getattr(torchvision.models, name)(weights=None)
+        linears = [index for index, layer in enumerate(network.classifier) if isinstance(layer, torch.nn.Linear)]
+        for index, outputs in zip(linears[:-1], (12, 8), strict=True):
+            inputs = network.classifier[index].in_features if index == linears[0] else 12
+            network.classifier[index] = torch.nn.Linear(inputs, outputs)
+        network.classifier[linears[-1]] = torch.nn.Linear(8, 1000)
+    network.to_empty(device="cpu")
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    return randomise(network)
+
+
+def make(name: str, **arguments: Any) -> Any:
+    return randomise(getattr(torchvision.models, name)(weights=None, **arguments))
+
+
+NETWORKS = ["alexnet", "vgg11", "vgg11_bn", "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small"]
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "mobilenet_v3_large"])
+def test_the_cut_network_equals_torchvisions_own(name: str) -> None:
+    torch.manual_seed(3)
+    network = shrunk(name) if name.startswith(("alexnet", "vgg")) else make(name)
+    images = torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        expected = network(images)
+        ours = CLASSIFIERS[name].cut(network).eval()
+        assert expected.std() > 1e-5
+        torch.testing.assert_close(ours(images), expected, rtol=0, atol=0)
+
+
+def test_googlenet_equals_torchvisions_own_on_its_own_normalisation(tmp_path: Path) -> None:
+    network = make("googlenet", aux_logits=True, init_weights=False, transform_input=True)
+    path = saved(network.state_dict(), tmp_path / "googlenet.pth")  # with both auxiliary classifiers
+    ours = build_classifier("googlenet", pretrained=path).eval()
+    pixels = torch.rand(2, 3, 64, 96) * 255
+    mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
+    half = ours.backbone.normalization
+    with torch.inference_mode():
+        expected = network((pixels - mean[:, None, None]) / std[:, None, None])
+        assert expected.std() > 1e-3
+        found = ours((pixels - half.mean[0]) / half.std[0])
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_resnet_equals_torchvisions_own_network(resnet: Any, tmp_path: Path, suffix: str) -> None:
+def test_resnet_weights_from_a_file(resnet: Any, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"resnet18{suffix}"
     if suffix == ".pth":
         torch.save(resnet.state_dict(), path)
@@ -111,11 +166,56 @@ def test_resnet_equals_torchvisions_own_network(resnet: Any, tmp_path: Path, suf
         torch.testing.assert_close(ours(images), resnet(images), rtol=0, atol=1e-6)
 
 
-def test_a_resnet_checkpoint_that_does_not_fit(resnet: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["alexnet", "vgg11_bn"])
+def test_old_files_hold_parameters_in_the_old_format_without_counters(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = shrunk(name)
+    monkeypatch.setitem(CLASSIFIERS, name, Recipe(make=lambda: shrunk(name), cut=CLASSIFIERS[name].cut))
+    state = {key: value for key, value in network.state_dict(keep_vars=True).items() if "batches_tracked" not in key}
+    assert any(isinstance(value, torch.nn.Parameter) for value in state.values())
+    path = tmp_path / "old.pth"
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    ours = build_classifier(name, pretrained=path).eval()
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(images), network(images), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mobilenet_v2"])
+def test_other_classes_keep_all_of_the_head_but_its_last_layer(name: str, tmp_path: Path) -> None:
+    network = make(name)
+    path = saved(network.state_dict(), tmp_path / "weights.pth")
+    ours = build_classifier(name, 5, pretrained=path)
+    assert ours.head[-1].out_features == 5
+    assert torch.equal(ours.head[0].weight, network.features[-1][0].weight)
+
+
+def test_a_checkpoint_of_another_shape_names_both_sides(resnet: Any, tmp_path: Path) -> None:
     state = {**resnet.state_dict(), "fc.weight": torch.zeros(10, 512)}
-    with pytest.raises(WeightsError, match=r"odd\.pth does not fit ResNet.*\[10, 512\].*\[1000, 512\]") as caught:
+    with pytest.raises(
+        WeightsError,
+        match=r"odd\.pth does not fit ResNet: expected fc.weight \(1000, 512\), found fc.weight \(10, 512\)",
+    ) as caught:
         build_classifier("resnet18", pretrained=saved(state, tmp_path / "odd.pth"))
     assert caught.value.path == tmp_path / "odd.pth"
+
+
+def test_a_checkpoint_of_another_network_names_both_sides(resnet: Any, tmp_path: Path) -> None:
+    path = saved(resnet.state_dict(), tmp_path / "resnet18.pth")
+    with pytest.raises(
+        WeightsError, match=r"does not fit MobileNetV3: expected classifier\.0.*, found bn1\..*missing, .* unknown"
+    ):
+        build_classifier("mobilenet_v3_small", pretrained=path)
+
+
+def test_own_networks_load_by_their_own_names(tmp_path: Path) -> None:
+    trained = build_classifier("lenet5", 10)
+    ours = build_classifier("lenet5", 10, pretrained=saved(trained.state_dict(), tmp_path / "lenet5.pth"))
+    assert all(torch.equal(value, ours.state_dict()[name]) for name, value in trained.state_dict().items())
+
+
+# --- files that are no checkpoints ---
 
 
 class Trap:
