@@ -1,12 +1,15 @@
-"""``stride32 models``: what is in the model store."""
+"""``stride32 models``: what is in the model store, and published weights that can be pulled."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from vision.cli import pull
 
 if TYPE_CHECKING:
     from vision.card import ModelCard
@@ -25,10 +28,15 @@ The model store: one folder a model, with its card (`card.toml`) and its weights
 @app.command("list")
 def list_command(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print models/README.md.")] = False,
+    remote: Annotated[bool, typer.Option("--remote", help="List the published weights that pull knows.")] = False,
 ) -> int:
     """List the installed models."""
     from vision.store import list_models
 
+    if remote:
+        for line in remote_lines():
+            typer.echo(line)
+        return 0
     cards = list_models()
     if markdown:
         typer.echo(models_readme(cards), nl=False)
@@ -51,6 +59,20 @@ def show_command(name: Annotated[str, typer.Argument(metavar="NAME", help="Model
     card = find_model(name)
     typer.echo(f"# {card.folder}\n{format_toml(card.to_dict())}", nl=False)
     return 0
+
+
+app.command("pull")(pull.pull_command)
+
+
+def remote_lines() -> Iterator[str]:
+    """Yield one line for each published file: name, kind, size, whether it is in the cache, quality, licence."""
+    from vision.remote import NAMES, cached, known_weights
+
+    for name in NAMES:
+        known = known_weights(name)
+        size = "" if math.isnan(known.size_mb) else f"{known.size_mb:.0f} MB"
+        state = "cached" if cached(name) else "-"
+        yield f"{name:30} {known.kind:10} {size:>7} {state:6} {known.quality:38} {known.licence}; {known.terms}"
 
 
 def models_readme(cards: Sequence[ModelCard]) -> str:
