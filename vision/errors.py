@@ -10,6 +10,7 @@ VisionError
     ModelNotFoundError   no model of that name; lists the known names and the closest one
     WeightsError         digest or key mismatch, with both sides
   StateError             a closed pipeline, an expired session
+  DivergenceError        training left the finite numbers
   MissingDependencyError an optional package is absent; says which extra installs it
 
 Each message has three parts: what was expected, what was found, what to do. The same facts are attached as fields so
@@ -91,6 +92,10 @@ class WeightsError(ModelError):
 
 class StateError(VisionError):
     """An object is used after it was closed, or a session has expired."""
+
+
+class DivergenceError(VisionError):
+    """Training left the finite numbers: the loss or a weight is NaN or infinite."""
 
 
 class MissingDependencyError(VisionError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,7 +13,8 @@ from vision.training.config import DetectorTrainingConfig
 from vision.training.datasets.augmented import DetectionDataset, collate
 from vision.training.datasets.training_data import load_training_data
 from vision.training.export_detector import export_detector
-from vision.training.run import fit, start_run
+from vision.training.recipe import Parts, Recipe
+from vision.training.run import train
 from vision.training.sampling import EpochSampler
 from vision.training.tasks.detector import DetectorTask
 
@@ -21,29 +22,46 @@ log = logging.getLogger(__name__)
 
 
 def train_detector(config: DetectorTrainingConfig) -> Path:
-    """Train and return the run folder: best.ckpt, last.ckpt, metrics/ (CSV), config.toml and the exported model folder.
+    """Train and return the run folder; see vision.training.run.train."""
+    return train(DETECTOR, config)
+
+
+def prepare_detector(config: DetectorTrainingConfig) -> Callable[[DetectorTrainingConfig], Parts]:
+    """Return the function that makes task and loaders from the data that ``config`` names.
 
     Raises:
         InvalidInputError: annotations or pictures cannot be used; the message names the file.
     """
-    start_run(config)
     data = load_training_data(config)
-    class_names = data.class_names
-    steps = config.epochs * math.ceil(len(data.train) / config.batch_size)
-    task = DetectorTask(config, class_names, data.val, steps)
-    dataset = DetectionDataset(data.train, config, task.network.backbone.normalization)
-    loader = DataLoader(
-        dataset,
-        batch_size=config.batch_size,
-        sampler=EpochSampler(len(dataset), config.seed),
-        num_workers=config.workers,
-        collate_fn=collate,
-        persistent_workers=config.workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )
-    log.info("training on %d pictures, %d steps; classes: %s", len(dataset), steps, ", ".join(class_names))
-    # Validation happens on whole pictures in the task; Lightning wants a loader to call it at all.
-    validation: DataLoader[torch.Tensor] = DataLoader(torch.zeros(1), batch_size=1)  # type: ignore[arg-type]
-    fit(config, task, loader, validation, monitor="val_ap")
-    export_detector(config, class_names)
-    return config.out
+
+    def make(config: DetectorTrainingConfig) -> Parts:
+        task = DetectorTask(config, data.class_names, data.val)
+        dataset = DetectionDataset(data.train, config, task.network.backbone.normalization)
+        loader = DataLoader(
+            dataset,
+            batch_size=config.batch_size,
+            sampler=EpochSampler(len(dataset), config.seed),
+            num_workers=config.workers,
+            collate_fn=collate,
+            persistent_workers=config.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+        # Validation happens on whole pictures in the task; Lightning wants a loader to call it at all.
+        validation: DataLoader[torch.Tensor] = DataLoader(torch.zeros(1), batch_size=1)  # type: ignore[arg-type]
+        return Parts(
+            task,
+            loader,
+            validation,
+            monitor="val_ap",
+            summary=f"{len(dataset)} pictures; classes: {', '.join(data.class_names)}",
+            labels={"class_names": data.class_names},
+        )
+
+    return make
+
+
+def _export(config: DetectorTrainingConfig, parts: Parts) -> None:
+    export_detector(config, parts.labels["class_names"])
+
+
+DETECTOR = Recipe(DetectorTrainingConfig, prepare_detector, _export)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,32 +20,44 @@ from vision.training.datasets.crops import (
 )
 from vision.training.embedder_config import EmbedderTrainingConfig
 from vision.training.export_embedder import export_embedder
-from vision.training.run import fit, start_run
+from vision.training.recipe import Parts, Recipe
+from vision.training.run import train
 from vision.training.tasks.embedder import EmbedderTask
-
-log = logging.getLogger(__name__)
 
 VALIDATION_BATCH = 128
 
 
 def train_embedder(config: EmbedderTrainingConfig) -> Path:
-    """Train and return the run folder: best.ckpt, last.ckpt, metrics/ (CSV), config.toml and the exported model folder.
+    """Train and return the run folder; see vision.training.run.train."""
+    return train(EMBEDDER, config)
+
+
+def prepare_embedder(config: EmbedderTrainingConfig) -> Callable[[EmbedderTrainingConfig], Parts]:
+    """Return the function that makes task and loaders from the crops that ``config`` names.
 
     Raises:
         InvalidInputError: the folder of crops cannot be used, or has too few people; the message says which.
     """
-    start_run(config)
     train_crops, val_crops = load_training_crops(config)
-    sampler = PeopleSampler(train_crops.person_ids, people=config.people, crops=config.crops, seed=config.seed)
-    task = EmbedderTask(config, len(train_crops.people), config.epochs * len(sampler))
-    normalization = task.network.backbone.normalization
-    # batch_size None: the sampler plans whole batches, and the set makes each at once.
-    loader = DataLoader(CropDataset(train_crops, normalization), batch_size=None, sampler=sampler)
-    log.info("training on %d crops of %d people, %d steps", len(train_crops), len(train_crops.people), task.total_steps)
-    validation = DataLoader(_validation_set(val_crops, normalization), batch_size=VALIDATION_BATCH)
-    fit(config, task, loader, validation, monitor="val_rank1")
+
+    def make(config: EmbedderTrainingConfig) -> Parts:
+        sampler = PeopleSampler(train_crops.person_ids, people=config.people, crops=config.crops, seed=config.seed)
+        task = EmbedderTask(config, len(train_crops.people))
+        normalization = task.network.backbone.normalization
+        # batch_size None: the sampler plans whole batches, and the set makes each at once.
+        loader = DataLoader(CropDataset(train_crops, normalization), batch_size=None, sampler=sampler)
+        validation = DataLoader(_validation_set(val_crops, normalization), batch_size=VALIDATION_BATCH)
+        summary = f"{len(train_crops)} crops of {len(train_crops.people)} people"
+        return Parts(task, loader, validation, monitor="val_rank1", summary=summary)
+
+    return make
+
+
+def _export(config: EmbedderTrainingConfig, parts: Parts) -> None:
     export_embedder(config)
-    return config.out
+
+
+EMBEDDER = Recipe(EmbedderTrainingConfig, prepare_embedder, _export, batch_field="people")
 
 
 def load_training_crops(config: EmbedderTrainingConfig) -> tuple[CropSet, CropSet]:

@@ -1,120 +1,153 @@
-"""A training run on disk: folder, seed, callbacks, and the Lightning trainer that every task uses."""
+"""A training run from settings to exported model, for every kind of model: plan, training, export."""
 
 from __future__ import annotations
 
 import json
 import logging
-import warnings
+import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader
 
-from vision.config import to_toml
+from vision.config import load_config, to_toml
+from vision.errors import ConfigError
+from vision.training.auto_batch import largest_batch
+from vision.training.checkpoints import BEST, LAST, RunClock, RunState
 from vision.training.config import TrainingConfig
-from vision.training.optimization import Ema
+from vision.training.probe import measure_times
+from vision.training.processes import is_first_process, is_launched_from_outside
+from vision.training.recipe import Parts, Recipe
+from vision.training.resume import check_settings, find_run_state, is_over, settle
+from vision.training.time_budget import plan_epochs
+from vision.training.trainer import device_name, run_trainer
 
 log = logging.getLogger(__name__)
-LAST = "last.ckpt"
+CONFIG_FILE = "config.toml"
+ConfigT = TypeVar("ConfigT", bound=TrainingConfig)
 
 
-class PlainProgress(Callback):
-    """Logs one line every so many steps and one for each validation; a log file needs no progress bar."""
+def train(recipe: Recipe[ConfigT], config: ConfigT) -> Path:
+    """Train and return the run folder: best.ckpt, last.ckpt, metrics/ (CSV), config.toml and the exported model folder.
 
-    def __init__(self, every: int = 20) -> None:
-        self.every = every
+    A run that was interrupted goes on where its last.ckpt stands and ends with the weights of an uninterrupted one.
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
-        """Log the step's losses."""
-        if trainer.global_step % self.every == 0:
-            values = _numbers(trainer.logged_metrics)
-            log.info(
-                "epoch %d step %d/%s %s",
-                trainer.current_epoch,
-                trainer.global_step,
-                trainer.estimated_stepping_batches,
-                values,
-            )
-
-    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Log the validation metrics."""
-        log.info("epoch %d validation %s", trainer.current_epoch, _numbers(trainer.callback_metrics, prefix="val_"))
-
-
-def _numbers(metrics: Any, prefix: str = "") -> str:
-    return " ".join(f"{name}={float(value):.4f}" for name, value in metrics.items() if name.startswith(prefix))
+    Raises:
+        ConfigError: the settings contradict each other or those of the run that is to be resumed.
+        InvalidInputError: the data or the checkpoint cannot be used; the message names the file.
+        DivergenceError: the loss or a weight became NaN or infinite.
+    """
+    clock = RunClock()
+    state = find_run_state(config)
+    if not is_first_process():
+        # Started by the first process (DDP), which has planned the run and written the plan.
+        config = load_config(config.out / CONFIG_FILE, recipe.config)
+    if state is not None:
+        config = settle(config, state, batch_field=recipe.batch_field)
+        check_settings(config, state)
+    start_run(config)
+    make = recipe.prepare(config)
+    if state is None and is_first_process():
+        config = _plan(recipe, config, make, clock)
+        _write_settings(config)
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    parts = make(config)
+    if state is not None and is_over(config, state):
+        log.info("the run in %s is over already (%s); exporting its best weights", config.out, state.finished)
+    else:
+        _log_header(config, parts, state)
+        run_trainer(config, parts, state, elapsed_s=clock.elapsed_s)
+    if is_first_process():
+        recipe.export(config, parts)
+    return config.out
 
 
 def start_run(config: TrainingConfig) -> None:
     """Create the run folder, record the effective configuration in it and seed everything."""
     config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "config.toml").write_text(to_toml(config))
+    if is_first_process():
+        _write_settings(config)
+        if not config.resume:
+            # Those of the run before must not be taken for this one's.
+            for name in (LAST, BEST):
+                (config.out / name).unlink(missing_ok=True)
     if config.threads:
         torch.set_num_threads(config.threads)
     pl.seed_everything(config.seed, workers=True, verbose=False)
 
 
-def fit(config: TrainingConfig, task: pl.LightningModule, loader: Any, validation: Any, *, monitor: str) -> None:
+def _plan(recipe: Recipe[ConfigT], config: ConfigT, make: Any, clock: RunClock) -> ConfigT:
+    """Return the settings with batch size and epochs as the memory and the time allow, where that was asked for."""
+    if (config.auto_batch or config.time_budget_minutes) and is_launched_from_outside():
+        raise ConfigError(
+            "auto_batch and a time budget are planned by one process that then starts the others, got processes "
+            "started by torchrun or a cluster; give the batch size and epochs, or start one process with devices=N"
+        )
+    if config.auto_batch:
+        batch = largest_batch(config, make, field=recipe.batch_field)
+        config = replace(config, **{recipe.batch_field: batch})  # type: ignore[arg-type]  # a name of a field
+    if config.time_budget_minutes:
+        parts = make(config)
+        step_s, validation_s = measure_times(config, parts)
+        epochs = plan_epochs(
+            config.time_budget_minutes * 60 - clock.elapsed_s,
+            step_s=step_s,
+            steps=math.ceil(len(parts.loader) / config.devices),
+            validation_s=validation_s,
+            eval_every=config.eval_every,
+        )
+        log.info(
+            "%.3g minutes: about %d epochs, at %.2f s a batch and %.1f s a validation",
+            *(config.time_budget_minutes, epochs, step_s, validation_s),
+        )
+        config = replace(config, epochs=epochs)
+    return config
+
+
+def _write_settings(config: TrainingConfig) -> None:
+    (config.out / CONFIG_FILE).write_text(to_toml(config))
+
+
+def _log_header(config: TrainingConfig, parts: Parts, state: RunState | None) -> None:
+    """Log what is trained on what, in a few lines."""
+    if not is_first_process():
+        return
+    batches = math.ceil(len(parts.loader) / config.devices)
+    steps = config.epochs * math.ceil(batches / config.accumulate)
+    weights = [parameter for parameter in parts.task.parameters()]
+    trained = sum(weight.numel() for weight in weights if weight.requires_grad)
+    log.info("training on %s", parts.summary)
+    log.info("%d epochs of %d batches, %d steps; %s, %s, lr %g", config.epochs, batches, steps, config.optimizer,
+             config.schedule, config.lr)  # fmt: skip
+    log.info("%.2f M weights, %.2f M of them trained; %s", sum(weight.numel() for weight in weights) / 1e6,
+             trained / 1e6, device_name(config))  # fmt: skip
+    if state is not None:
+        log.info("going on from epoch %d, batch %d", state.epoch, state.batches)
+
+
+def fit(
+    config: TrainingConfig,
+    task: pl.LightningModule,
+    loader: DataLoader[Any],
+    validation: DataLoader[Any],
+    *,
+    monitor: str,
+) -> None:
     """Train ``task``, from the run's last checkpoint if there is one and the configuration says so."""
-    last = config.out / LAST
-    resume_from = last if config.resume and last.is_file() else None
-    with warnings.catch_warnings():
-        _ignore_deliberate_choices()
-        trainer = _build_trainer(config, monitor)
-        try:
-            trainer.fit(task, loader, validation, ckpt_path=resume_from, weights_only=True)
-        except SystemExit:
-            # Lightning tidies up after Ctrl-C and then exits with 1; our exit code for it is 130.
-            if trainer.interrupted:
-                raise KeyboardInterrupt from None
-            raise
-
-
-def _ignore_deliberate_choices() -> None:
-    """Silence Lightning's notices of what is meant so, and a deprecation inside Lightning itself."""
-    for message in (
-        r".*does not have many workers.*",
-        r".*Checkpoint directory .* exists and is not empty.*",
-        # Frozen stages are in evaluation mode: their batch statistics must not drift.
-        r"Found \d+ module\(s\) in eval mode.*",
-        r".*The number of training batches .* is smaller than the logging interval.*",
-        r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)
-
-
-def _build_trainer(config: TrainingConfig, monitor: str) -> pl.Trainer:
-    """Return the Lightning trainer: best checkpoint by ``monitor`` (larger is better), last one each epoch."""
-    best = ModelCheckpoint(config.out, filename="best", monitor=monitor, mode="max", enable_version_counter=False)
-    # One of its own: save_last of the other saves only when that one does, and a resumed run would repeat epochs.
-    last = ModelCheckpoint(config.out, filename=Path(LAST).stem, enable_version_counter=False)
-    callbacks: list[Callback] = [best, last, LearningRateMonitor("step"), PlainProgress()]
-    if config.ema_decay > 0:
-        callbacks.append(Ema(config.ema_decay))
-    return pl.Trainer(
-        default_root_dir=config.out,
-        max_epochs=config.epochs,
-        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[config.device],
-        devices="auto" if config.device != "cpu" else 1,
-        precision=config.precision,
-        gradient_clip_val=config.clip_norm,
-        check_val_every_n_epoch=min(config.eval_every, config.epochs),
-        num_sanity_val_steps=0,
-        callbacks=callbacks,
-        # A folder for each start of the run: a resumed run must not delete the curves before it.
-        logger=CSVLogger(config.out, name="metrics"),
-        log_every_n_steps=10,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    state = find_run_state(config)
+    if state is not None:
+        check_settings(config, state)
+        if is_over(config, state):
+            return
+    run_trainer(config, Parts(task, loader, validation, monitor, summary=""), state)
 
 
 def best_weights(out: Path, prefix: str = "network.") -> dict[str, torch.Tensor]:
     """Return the network's (averaged) weights of the run's best checkpoint, names without the task's prefix."""
-    path = out / "best.ckpt"
+    path = out / BEST
     checkpoint = torch.load(path if path.is_file() else out / LAST, map_location="cpu", weights_only=True)
     state = checkpoint["state_dict"]
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

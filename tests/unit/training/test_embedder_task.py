@@ -34,7 +34,7 @@ def test_triplet_gradient_is_finite_for_equal_features():
 
 
 def test_frozen_stages_get_no_gradient_and_no_new_statistics():
-    task = EmbedderTask(CONFIG, people=2, total_steps=1).train()
+    task = EmbedderTask(CONFIG, people=2).train()
     before = {name: value.clone() for name, value in task.network.backbone.state_dict().items()}
     raw, centred = task.network.features(torch.randn(4, 3, 32, 16))
     (raw.sum() + centred.pow(2).sum()).backward()

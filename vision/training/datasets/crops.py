@@ -5,6 +5,7 @@ Layout of the folder (Market-1501): one subfolder a person, whose name is the id
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -126,7 +127,8 @@ class PeopleSampler(Sampler[BatchPlan]):
     """Plans batches of P people x K crops (Hermans 2017); an epoch shows as many crops as the set has.
 
     People come in shuffled rounds, so each is seen equally often however many crops there are of them. Someone with
-    fewer than K crops is shown some of them twice. Lightning calls ``set_epoch`` before each epoch.
+    fewer than K crops is shown some of them twice. Lightning calls ``set_epoch`` before each epoch. Among several
+    processes each takes its own share of the batches.
     """
 
     def __init__(self, person_ids: IntArray, *, people: int, crops: int, seed: int) -> None:
@@ -140,13 +142,22 @@ class PeopleSampler(Sampler[BatchPlan]):
         self.seed = seed
         self.epoch = 0
         self.batches = max(1, len(person_ids) // (people * crops))
+        self._skipped = (0, 0)
+        self._rank, self._world = 0, 1
 
     def __len__(self) -> int:
-        return self.batches
+        return max(1, self.batches // self._world)
 
     def __iter__(self) -> Iterator[BatchPlan]:
+        epoch, entries = self._skipped
+        first = entries if epoch == self.epoch else 0
+        share = itertools.islice(self._plans(), self._rank, len(self) * self._world, self._world)
+        return itertools.islice(share, first, None)
+
+    def _plans(self) -> Iterator[BatchPlan]:
+        """Yield the batches of the epoch without end; what is drawn for one depends on those before it."""
         rng = np.random.default_rng((self.seed, self.epoch))
-        for batch, people in zip(range(self.batches), self._rounds(rng), strict=False):
+        for batch, people in enumerate(self._rounds(rng)):
             drawn = [rng.choice(self.rows[i], self.crops, replace=len(self.rows[i]) < self.crops) for i in people]
             yield BatchPlan(tuple(np.concatenate(drawn).tolist()), (self.seed, self.epoch, batch))
 
@@ -160,6 +171,14 @@ class PeopleSampler(Sampler[BatchPlan]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of ``epoch``."""
         self.epoch = epoch
+
+    def skip(self, epoch: int, entries: int) -> None:
+        """Leave out the first ``entries`` batches of this process when ``epoch`` comes."""
+        self._skipped = (epoch, entries)
+
+    def shard(self, rank: int, world: int) -> None:
+        """Yield every ``world``-th batch, beginning at ``rank``."""
+        self._rank, self._world = rank, world
 
 
 class CropDataset(Dataset[tuple[Tensor, Tensor]]):

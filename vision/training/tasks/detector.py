@@ -9,7 +9,9 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from vision.backbones.registry import build_backbone
-from vision.detection.anchors import AnchorConfig, Anchors, make_anchors
+from vision.detection.anchors import Anchors, make_anchors
+from vision.detection.architecture import DetectorArchitecture, make_architecture
+from vision.detection.architecture import build_network as build_detector_network
 from vision.detection.assigner import ASSIGNERS
 from vision.detection.config import DetectorConfig
 from vision.detection.decode import decode_detections
@@ -22,7 +24,8 @@ from vision.training.config import DetectorTrainingConfig
 from vision.training.datasets.coco import AnnotatedImage
 from vision.training.frozen_trunk import FrozenTrunk
 from vision.training.initial_weights import start_from
-from vision.training.optimization import build_optimizer
+from vision.training.optimization import plan_optimization
+from vision.training.processes import from_first_process, is_first_process
 from vision.types import Detections, Frame
 
 # AP integrates over all thresholds: low scores must come along. 0.01 changes AP by less than 0.001 against 0.
@@ -37,13 +40,12 @@ class DetectorTask(LightningModule):
         config: DetectorTrainingConfig,
         class_names: Sequence[str],
         val_images: Sequence[AnnotatedImage],
-        total_steps: int,
     ) -> None:
         super().__init__()
         self.config = config
         self.class_names = tuple(class_names)
         self.val_images = list(val_images)
-        self.total_steps = total_steps
+        self.total_steps = 1.0
         self.network = build_network(config, len(class_names))
         self.anchors: Anchors | None = None
 
@@ -58,8 +60,8 @@ class DetectorTask(LightningModule):
         if self.anchors is None:
             self.anchors = make_anchors(self.network.anchors, (images.shape[2], images.shape[3]), self.device)
         logits, deltas = self.network(images.contiguous(memory_format=torch.channels_last))
-        assign = ASSIGNERS[self.config.assigner]
-        loss = detection_loss(logits.float(), deltas.float(), self.anchors, targets, assign=assign)
+        assign, kind = ASSIGNERS[self.config.assigner], self.config.loss
+        loss = detection_loss(logits.float(), deltas.float(), self.anchors, targets, assign=assign, loss=kind)
         self.log_dict(
             {"loss": loss.total, "loss_class": loss.classification, "loss_box": loss.box},
             batch_size=len(targets),
@@ -71,9 +73,11 @@ class DetectorTask(LightningModule):
     def validation_step(self, batch: Tensor, batch_index: int) -> None:
         """Measure AP on whole pictures, which have many sizes; the batch is only the signal to do so.
 
-        Here and not at the end of the epoch: by then the averaged weights have been taken out again.
+        Here and not at the end of the epoch: by then the averaged weights have been taken out again. Of several
+        processes the first measures: its weights and statistics are those that are saved.
         """
-        metrics = evaluate_detector(self, self.val_images, self.class_names)
+        measured = evaluate_detector(self, self.val_images, self.class_names) if is_first_process() else {}
+        metrics = from_first_process(measured)
         self.log_dict({f"val_{name}": value for name, value in metrics.items()}, batch_size=1)
 
     @torch.inference_mode()
@@ -82,9 +86,7 @@ class DetectorTask(LightningModule):
         return [self._detect_one(frame) for frame in frames]
 
     def _detect_one(self, frame: Frame) -> Detections:
-        letterbox = Letterbox.fit(
-            frame.size_hw, long_side=self.config.long_side, multiple=max(self.network.anchors.strides)
-        )
+        letterbox = Letterbox.fit(frame.size_hw, long_side=self.config.long_side, multiple=self.network.multiple)
         image = torch.from_numpy(preprocess(frame.image, letterbox, self.network.backbone.normalization))
         logits, deltas = self.network(image[None].to(self.device, memory_format=torch.channels_last))
         anchors = make_anchors(self.network.anchors, letterbox.padded_hw)
@@ -92,28 +94,30 @@ class DetectorTask(LightningModule):
         return decode_detections(logits[0].cpu(), deltas[0].cpu(), anchors.boxes, letterbox, config)
 
     def configure_optimizers(self) -> dict[str, object]:
-        """Return AdamW with warm-up and cosine decay."""
+        """Return the configured optimizer and schedule; the backbone moves slower."""
         groups = {self.config.backbone_lr_factor: self.network.backbone, 1.0: self.network}
-        return build_optimizer(
-            groups,
-            lr=self.config.lr,
-            weight_decay=self.config.weight_decay,
-            warmup_steps=self.config.warmup_steps,
-            total_steps=self.total_steps,
-        )
+        return plan_optimization(self.config, groups, self)
+
+
+def architecture_of(config: DetectorTrainingConfig) -> DetectorArchitecture:
+    """Return the architecture that a training configuration describes, the family's sizes filled in."""
+    return make_architecture(
+        config.family,
+        config.backbone,
+        channels=config.channels,
+        head_depth=config.head_depth,
+        strides=config.strides,
+        anchor_scale=config.anchor_scale,
+        anchor_ratios=config.anchor_ratios,
+        anchor_octaves=config.anchor_octaves,
+    )
 
 
 def build_network(config: DetectorTrainingConfig, num_classes: int) -> AnchorDetectorNetwork:
     """Return the network that a training configuration describes, frozen as it says."""
     backbone = build_backbone(config.backbone, pretrained=config.pretrained)
     backbone.freeze(config.freeze_stride)
-    network = AnchorDetectorNetwork(
-        backbone,
-        num_classes=num_classes,
-        anchors=AnchorConfig(scale=config.anchor_scale, ratios=config.anchor_ratios),
-        channels=config.channels,
-        head_depth=config.head_depth,
-    )
+    network = build_detector_network(architecture_of(config), backbone, num_classes=num_classes)
     if config.init:
         start_from(network, config.init)
     network.to(memory_format=torch.channels_last)

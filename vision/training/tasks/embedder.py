@@ -15,16 +15,17 @@ from vision.backbones.registry import build_backbone
 from vision.evaluation.reid import evaluate_embeddings
 from vision.reid.network import EmbeddingNetwork
 from vision.training.embedder_config import EmbedderTrainingConfig
-from vision.training.optimization import build_optimizer
+from vision.training.optimization import plan_optimization
+from vision.training.processes import from_first_process
 
 
 class EmbedderTask(LightningModule):
     """Trains an EmbeddingNetwork; ``val_rank1`` is what checkpoints are chosen by."""
 
-    def __init__(self, config: EmbedderTrainingConfig, people: int, total_steps: int) -> None:
+    def __init__(self, config: EmbedderTrainingConfig, people: int) -> None:
         super().__init__()
         self.config = config
-        self.total_steps = total_steps
+        self.total_steps = 1.0
         self.network = build_network(config)
         # Needed by the loss alone: it never leaves the checkpoint.
         self.classifier = nn.Linear(config.dim, people, bias=False)
@@ -62,18 +63,13 @@ class EmbedderTask(LightningModule):
             torch.cat(column).numpy() for column in zip(*self._validated, strict=True)
         )
         self._validated.clear()
-        metrics = evaluate_embeddings(embeddings, person_ids, camera_ids)
+        # The first process's weights and statistics are those that are saved.
+        metrics = from_first_process(evaluate_embeddings(embeddings, person_ids, camera_ids))
         self.log_dict({f"val_{name}": value for name, value in metrics.items() if name != "queries"})
 
     def configure_optimizers(self) -> dict[str, object]:
-        """Return AdamW with warm-up and cosine decay."""
-        return build_optimizer(
-            {self.config.backbone_lr_factor: self.network.backbone, 1.0: self},
-            lr=self.config.lr,
-            weight_decay=self.config.weight_decay,
-            warmup_steps=self.config.warmup_steps,
-            total_steps=self.total_steps,
-        )
+        """Return the configured optimizer and schedule; the backbone moves slower."""
+        return plan_optimization(self.config, {self.config.backbone_lr_factor: self.network.backbone, 1.0: self}, self)
 
 
 def build_network(config: EmbedderTrainingConfig) -> EmbeddingNetwork:
