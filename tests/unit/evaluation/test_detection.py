@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from vision.evaluation.detection import METRIC_NAMES, coco_metrics, evaluate_detector
-from vision.training.datasets.coco import AnnotatedImage
+from vision.evaluation.detection import METRIC_NAMES, coco_metrics, evaluate_detector, score_detections
+from vision.training.datasets.pictures import AnnotatedImage
 from vision.types import Detections, Frame
 
 NAMES = ("person",)
@@ -32,7 +33,7 @@ def detections(boxes: np.ndarray, scores: list[float] | None = None, label: int 
 def test_everything_found_is_one() -> None:
     images = [picture(1, grid(3)), picture(5, grid(2)), picture(9, grid(0))]
     metrics = coco_metrics(images, {image.image_id: detections(image.boxes) for image in images}, NAMES)
-    assert set(metrics) == {*METRIC_NAMES, "f1", "f1_conf"}
+    assert set(metrics) == {*METRIC_NAMES, "f1", "f1_conf", "f1_cross"}
     for name in ("ap", "ap50", "ap75", "ap_medium", "ar100", "f1"):
         assert metrics[name] == pytest.approx(1.0), name
     assert metrics["ar1"] == pytest.approx(0.4)  # one of three and one of two
@@ -116,3 +117,67 @@ def test_a_detector_is_run_on_each_picture(tmp_path: Path) -> None:
             return [detections(grid(frame.size_hw[1] // 60)) for frame in frames]
 
     assert evaluate_detector(ByWidth(), images, NAMES)["ap"] == pytest.approx(1)  # type: ignore[arg-type]
+
+
+def test_detections_in_a_crowd_cost_nothing() -> None:
+    """Two boxes inside a crowd region are ignored; one half outside of it, or of another class, is false."""
+    crowd = np.array([[400, 0, 600, 200]], np.float32)
+    image = replace(picture(1, grid(1)), crowd_boxes=crowd, crowd_labels=np.zeros(1, np.int64))
+    inside = np.array([[410, 10, 450, 50], [500, 100, 540, 140]], np.float32)
+    outside = np.array([[590, 0, 640, 40]], np.float32)
+    for extra, expected in ((inside, 1.0), (outside, 0.5)):
+        boxes = np.concatenate([extra, grid(1)])
+        scores = score_detections([image], {1: detections(boxes, [0.9] * len(extra) + [0.5])}, NAMES)
+        assert scores.metrics["ap50"] == pytest.approx(expected)
+        assert scores.classes[0].precision == pytest.approx(expected)
+        assert scores.classes[0].objects == 1
+
+
+def test_stated_areas_decide_the_size() -> None:
+    """A box of 40 x 40 is medium (32^2 to 96^2); its outline of 900 square pixels is small."""
+    image = picture(1, grid(2))
+    stated = replace(image, areas=np.array([900.0, np.nan]))
+    found = {1: detections(grid(2)[:1])}
+    by_box, by_area = coco_metrics([image], found, NAMES), coco_metrics([stated], found, NAMES)
+    assert (by_box["ap_small"], by_box["ap_medium"]) == (-1, pytest.approx(51 / 101))
+    assert (by_area["ap_small"], by_area["ap_medium"]) == (pytest.approx(1), 0)
+    assert by_box["ap"] == by_area["ap"]
+
+
+def test_scores_of_each_class() -> None:
+    names = ("person", "dog", "horse")
+    images = [picture(1, grid(2)), picture(2, grid(4), label=1)]
+    found = {1: detections(grid(2), [0.9, 0.8]), 2: detections(grid(4)[:2], [0.6, 0.5], label=1)}
+    scores = score_detections(images, found, names)
+    person, dog, horse = scores.classes
+    assert (person.name, person.objects, person.ap, person.f1) == ("person", 2, pytest.approx(1), pytest.approx(1))
+    assert dog.ap50 == pytest.approx(51 / 101)
+    assert (dog.precision, dog.recall, dog.own.conf) == (pytest.approx(1), 0.5, 0.5)
+    assert (horse.objects, horse.ap, horse.ap50, horse.recall) == (0, -1, -1, 0)
+    assert scores.conf == 0.5
+    strict = score_detections(images, found, names, conf=0.7)
+    assert strict.classes[1].recall == 0
+    assert strict.metrics == scores.metrics
+    nothing = score_detections(images, {}, names)
+    assert [item.ap for item in nothing.classes] == [0, 0, -1]
+
+
+def test_ap50_agrees_with_the_curve_drawn_for_it() -> None:
+    """The library's matching and ours, on boxes that overlap several objects, by the 101-point average."""
+    from vision.evaluation.curves import precision_recall
+
+    rng = np.random.default_rng(3)
+    images, found = [], {}
+    for image_id in range(12):
+        corners = rng.uniform(0, 60, (5, 2))
+        boxes = np.concatenate([corners, corners + rng.uniform(15, 40, (5, 2))], axis=1).astype(np.float32)
+        crowd = np.array([[100, 0, 160, 60]], np.float32)
+        images.append(replace(picture(image_id, boxes), crowd_boxes=crowd, crowd_labels=np.zeros(1, np.int64)))
+        noisy = np.concatenate([boxes, boxes]) + rng.normal(0, 3, (10, 4)).astype(np.float32)
+        strays = np.array([[110, 5, 130, 30], [90, 5, 115, 30], [200, 5, 215, 30]], np.float32)
+        found[image_id] = detections(np.concatenate([noisy, strays]), rng.uniform(0.1, 0.9, 13).tolist())
+    scores = score_detections(images, found, NAMES)
+    precision, recall = precision_recall(scores.matches[0])
+    points = [precision[recall >= point].max(initial=0) for point in np.linspace(0, 1, 101)]
+    assert scores.metrics["ap50"] == pytest.approx(np.mean(points), abs=1e-12)
+    assert 0.2 < scores.metrics["ap50"] < 0.95
