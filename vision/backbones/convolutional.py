@@ -32,7 +32,6 @@ ELEMENTWISE = (
     nn.Tanh,
     nn.Sigmoid,
 )
-USUAL_HW = (224, 224)  # ImageNet
 
 
 class ConvolutionalClassifier(nn.Module):
@@ -44,7 +43,9 @@ class ConvolutionalClassifier(nn.Module):
         native_hw: size of the input whose logits have a single cell.
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Sequential, *, num_classes: int, native_hw: tuple[int, int]) -> None:
+    def __init__(
+        self, backbone: Backbone, head: nn.Sequential, *, num_classes: int, native_hw: tuple[int, int]
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -61,23 +62,20 @@ def convert_classifier(classifier: Classifier, *, native_hw: tuple[int, int] | N
     """Return a fully convolutional copy of a classifier; its logits at the native size are the classifier's own.
 
     Args:
-        classifier: its head is a chain (``nn.Sequential``, nested or not) of convolutions, pooling, one flattening and
-            dense layers. It stays as it is: weights are copied.
-        native_hw: height and width the classifier is made for; by default its ``native_hw`` if it has one, else
-            224 x 224.
+        classifier: its head is a chain of convolutions, pooling, one flattening and dense layers. It stays as it is:
+            weights are copied.
+        native_hw: height and width of the window, by default the size that the classifier is made for.
 
     Raises:
         InvalidInputError: the head has a layer that has no convolutional form, or pools to a grid that does not divide
             its feature map.
     """
-    size_hw = native_hw or getattr(classifier, "native_hw", None) or USUAL_HW
+    size_hw = native_hw or classifier.native_hw
     source = copy.deepcopy(classifier).eval()
     with torch.no_grad():
-        features = source.backbone(torch.zeros(1, _input_channels(source), *size_hw))[-1]
+        features = source.backbone(torch.zeros(1, 3, *size_hw))[-1]
         head = _convolutional_head(source.head, features)
-    converted = ConvolutionalClassifier(
-        source.backbone, head, num_classes=classifier.num_classes, native_hw=(size_hw[0], size_hw[1])
-    )
+    converted = ConvolutionalClassifier(source.backbone, head, num_classes=classifier.num_classes, native_hw=size_hw)
     return converted.train(classifier.training)
 
 
@@ -126,8 +124,8 @@ def _average_pooling(x: Tensor, y: Tensor) -> tuple[nn.Module, tuple[int, int]]:
     (height, width), (rows, columns) = x.shape[2:], y.shape[2:]
     if height % rows or width % columns:
         raise InvalidInputError(
-            f"adaptive pooling must divide its feature map to become convolutional, got {height} x {width} cells pooled "
-            f"to {rows} x {columns}; give another native_hw"
+            "adaptive pooling must divide its feature map to become convolutional, got "
+            f"{height} x {width} cells pooled to {rows} x {columns}; give another native_hw"
         )
     window = (height // rows, width // columns)
     return (nn.Identity() if window == (1, 1) else nn.AvgPool2d(window, stride=1)), window
@@ -136,9 +134,7 @@ def _average_pooling(x: Tensor, y: Tensor) -> tuple[nn.Module, tuple[int, int]]:
 def _as_convolution(linear: nn.Linear, kernel_hw: tuple[int, int], dilation: tuple[int, int]) -> nn.Conv2d:
     """Return the convolution that a dense layer over a flattened [C, *kernel_hw] map is."""
     channels = linear.in_features // (kernel_hw[0] * kernel_hw[1])
-    convolution = nn.Conv2d(
-        channels, linear.out_features, kernel_hw, dilation=dilation, bias=linear.bias is not None
-    )
+    convolution = nn.Conv2d(channels, linear.out_features, kernel_hw, dilation=dilation, bias=linear.bias is not None)
     with torch.no_grad():
         convolution.weight.copy_(linear.weight.reshape(convolution.weight.shape))
         if convolution.bias is not None:
@@ -158,8 +154,3 @@ def _as_2d_norm(norm: nn.BatchNorm1d) -> nn.BatchNorm2d:
     )
     converted.load_state_dict(norm.state_dict())
     return converted
-
-
-def _input_channels(module: nn.Module) -> int:
-    """Return the input channels of a network's first convolution: 3, or 1 for grey pictures."""
-    return next((layer.in_channels for layer in module.modules() if isinstance(layer, nn.Conv2d)), 3)

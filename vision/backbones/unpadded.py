@@ -1,13 +1,13 @@
 """A backbone without padding, in which a picture's border is nowhere but at the border of the picture.
 
-A padded convolution sees zeros beside the edge of its input, so a window cut out of a picture gives other features than
-the same window inside it. Without padding every output depends on its receptive field alone: a crop of that field gives
-one cell, and it is the cell that the whole picture gives there. Pretrained weights keep their meaning, for away from the
-border a padded network computes the same values.
+A padded convolution sees zeros beside the edge of its input, so a window cut out of a picture gives other features
+than the same window inside it. Without padding every output depends on its receptive field alone: a crop of that field
+gives one cell, and it is the cell that the whole picture gives there. Pretrained weights keep their meaning, for away
+from the border a padded network computes the same values.
 
-Strides can be traded for dilation ("a trous"): the layer that would skip every other cell keeps them all, and the layers
-behind it look at every other one. OverFeat (Sermanet et al. 2013, section 3.3) reaches the same finer grid by shifting
-its last pooling.
+Strides can be traded for dilation ("a trous"): the layer that would skip every other cell keeps them all, and the
+layers behind it look at every other one. OverFeat (Sermanet et al. 2013, section 3.3) reaches the same finer grid by
+shifting its last pooling.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class _Rewriter:
             return self._pooling(module)
         if isinstance(module, nn.Sequential):
             return nn.Sequential(*(self.rewrite(child) for child in module))
-        if isinstance(module, nn.BatchNorm2d | ELEMENTWISE[0] | nn.Dropout2d) or isinstance(module, ELEMENTWISE):
+        if isinstance(module, (nn.BatchNorm2d, *ELEMENTWISE)):
             return module
         return self._block(module)
 
@@ -146,7 +146,7 @@ class _Rewriter:
         if hasattr(block, "downsample") and hasattr(block, "conv2"):  # torchvision BasicBlock and Bottleneck
             return self._resnet_block(block)
         if hasattr(block, "conv_dw"):  # timm DepthwiseSeparableConv and InvertedResidual
-            names = ("conv_pw", "bn1", "conv_dw", "bn2", "aa", "se", "conv_pwl", "bn3")
+            names: Sequence[str] = ("conv_pw", "bn1", "conv_dw", "bn2", "aa", "se", "conv_pwl", "bn3")
             if not hasattr(block, "conv_pwl"):
                 names = ("conv_dw", "bn1", "aa", "se", "conv_pw", "bn2")
             body = self._chain(block, names)
@@ -158,8 +158,8 @@ class _Rewriter:
         if isinstance(block, nn.Module) and type(block).__name__ == "DropPath":
             return nn.Identity()
         raise InvalidInputError(
-            "a backbone without padding is made of convolutions, pooling, norms, activations and residual blocks, found "
-            f"{type(block).__name__}; choose tf_efficientnet_lite0, a ResNet or a VGG"
+            "a backbone without padding is made of convolutions, pooling, norms, activations and residual blocks, "
+            f"found {type(block).__name__}; choose tf_efficientnet_lite0, a ResNet or a VGG"
         )
 
     def _resnet_block(self, block: nn.Module) -> nn.Module:

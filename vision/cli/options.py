@@ -76,6 +76,10 @@ DetectorModel = Annotated[
     str | None,
     typer.Option("--model", metavar="NAME", help="Detector: name or folder.", show_default=DetectorConfig().model),
 ]
+WINDOW_MODEL = "person-window"
+Window = Annotated[
+    bool, typer.Option("--window", help=f"Slide a window over an image pyramid: short for --model {WINDOW_MODEL}.")
+]
 DetectorWeights = Annotated[
     Path | None,
     typer.Option(
@@ -109,6 +113,7 @@ def pipeline_config(
     device: str | None = None,
     tracker: str | None = None,
     appearance: bool = True,
+    window: bool = False,
     **detection: str | float | Path | None,
 ) -> PipelineConfig:
     """Return the effective settings: defaults, then ``file``, then the options given, then ``--set``.
@@ -121,6 +126,12 @@ def pipeline_config(
     config = load_config(file, PipelineConfig)
     if tracker is not None:
         config = replace(config, tracking=tracker_preset(tracker))
+    if window:
+        if detection.get("model") not in (None, WINDOW_MODEL):
+            raise ConfigError(
+                f"--window chooses the detector {WINDOW_MODEL}, got --model {detection['model']} as well; leave one out"
+            )
+        detection["model"] = WINDOW_MODEL
     given: list[str] = []
     if device is not None:
         given.append(f'runtime.device="{device}"')

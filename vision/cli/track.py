@@ -57,6 +57,7 @@ def track(
         bool, typer.Option("--appearance/--no-appearance", help="Compare objects by their looks.")
     ] = True,
     model: options.DetectorModel = None,
+    window: options.Window = False,
     weights: options.DetectorWeights = None,
     conf: options.Conf = None,
     iou: options.Iou = None,
@@ -82,6 +83,7 @@ def track(
         tracker=tracker,
         appearance=appearance,
         model=model,
+        window=window,
         weights=weights,
         conf=conf,
         iou=iou,

@@ -1,4 +1,4 @@
-"""``stride32 train``: a detector or an embedder on your own data, from one TOML file or a few ``--set``."""
+"""``stride32 train``: detectors and an embedder on your own data, from one TOML file or a few ``--set``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from vision.cli.extras import needs_extra
 from vision.cli.options import Overrides, PrintConfig
 
-app = typer.Typer(help="Train a detector or an embedder.", no_args_is_help=True)
+app = typer.Typer(help="Train detectors or an embedder.", no_args_is_help=True)
 
 ConfigArgument = Annotated[
     Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings of the run.", show_default=False)
@@ -48,6 +48,34 @@ def detector_command(
         from vision.training.fit import train_detector
     _log_to_stderr()
     typer.echo(train_detector(settings))
+    return 0
+
+
+@app.command("window")
+def window_command(
+    config: ConfigArgument = None,
+    train_data: Annotated[Path | None, File] = None,
+    val_data: Annotated[Path | None, File] = None,
+    out: Out = None,
+    epochs: Epochs = None,
+    seed: Seed = None,
+    device: TrainDevice = None,
+    overrides: Overrides = None,
+    print_config: PrintConfig = False,
+) -> int:
+    """Train a sliding-window detector on the data that `train detector` takes."""
+    from vision.config import load_config, to_toml
+    from vision.training.window_config import WindowTrainingConfig
+
+    given = _given(train_data=train_data, val_data=val_data, out=out, epochs=epochs, seed=seed, device=device)
+    settings = load_config(config, WindowTrainingConfig, [*given, *(overrides or [])])
+    if print_config:
+        typer.echo(to_toml(settings), nl=False)
+        return 0
+    with needs_extra("train", "training a sliding-window detector"):
+        from vision.training.fit_window import train_window
+    _log_to_stderr()
+    typer.echo(train_window(settings))
     return 0
 
 

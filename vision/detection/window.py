@@ -70,9 +70,7 @@ class WindowDetector:
 
     def levels(self, size_hw: tuple[int, int]) -> list[PyramidLevel]:
         """Return the pyramid of a frame of the given height and width."""
-        return build_pyramid(
-            size_hw, self.geometry, long_side=self.long_side, scales_per_octave=self.scales_per_octave
-        )
+        return build_pyramid(size_hw, self.geometry, long_side=self.long_side, scales_per_octave=self.scales_per_octave)
 
     def run_level(self, frames: Sequence[Frame], level: PyramidLevel) -> list[FloatArray]:
         """Return class logits [B,N,K], objectness [B,N] and deltas [B,N,4] of the level's windows in frames of one
@@ -96,7 +94,9 @@ class WindowDetector:
         windows = torch.cat([level.nominal_boxes() for level in levels])
         as_is = Letterbox(size_hw, size_hw, size_hw)
         return [
-            self._relabel(decode_detections(logits[place], torch.from_numpy(deltas[place]), windows, as_is, self.config))
+            self._relabel(
+                decode_detections(logits[place], torch.from_numpy(deltas[place]), windows, as_is, self.config)
+            )
             for place in range(len(frames))
         ]
 

@@ -92,7 +92,7 @@ def choose_negatives(objectness: Tensor, assigned: Tensor, *, count: int, genera
     background = torch.nonzero(assigned == BACKGROUND).squeeze(1)
     offending = objectness[background].topk(min(count // 2, len(background))).indices
     shuffled = torch.randperm(len(background), generator=generator)[: count - len(offending)]
-    return background[torch.cat([offending, shuffled.to(offending.device)]).unique()]
+    return background[torch.unique(torch.cat([offending, shuffled.to(offending.device)]))]
 
 
 def window_loss(

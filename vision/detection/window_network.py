@@ -1,9 +1,9 @@
 """The sliding-window detector's network: a classifier of windows with outputs for class, objectness and box.
 
 It is built as a classifier of crops (a trunk without padding, one flattening, dense layers) and then converted, so that
-one run over a picture gives the outputs of every window at once (Sermanet et al. 2013, OverFeat). A crop of the window's
-size gives one cell, and exactly the cell that the whole picture gives there: nothing in the network looks beyond the
-window, and nothing in it sees an edge (see `vision/backbones/unpadded.py`).
+one run over a picture gives the outputs of every window at once (Sermanet et al. 2013, OverFeat). A crop of the
+window's size gives one cell, and exactly the cell that the whole picture gives there: nothing in the network looks
+beyond the window, and nothing in it sees an edge (see `vision/backbones/unpadded.py`).
 
 The window is larger than the object in it, as with Dalal and Triggs 2005, who kept a margin of a quarter of the object:
 the surroundings tell. The object that a window is centred on is described by its *nominal box*.
@@ -61,7 +61,8 @@ class WindowArchitecture:
             )
         if self.size <= 0 or not self.aspects or min(self.aspects) <= 0:
             raise ConfigError(
-                f"window size and aspects must be > 0, got {self.size} and {self.aspects}; 32 and (1.25, 2.5) suit people"
+                f"window size and aspects must be > 0, got {self.size} and {self.aspects}; "
+                "32 and (1.25, 2.5) suit people"
             )
 
     @property
@@ -77,9 +78,10 @@ class WindowArchitecture:
     def from_table(cls, table: Mapping[str, Any]) -> WindowArchitecture:
         """Return the architecture in a card's table; keys of other meaning are left alone."""
         known = {item.name for item in dataclasses.fields(cls)}
-        return cls(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in table.items() if key in known}
-        )
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in table.items() if key in known
+        }
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +127,9 @@ class WindowNetwork(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.num_classes = num_classes
-        classifier, crop_hw = build_window_classifier(architecture, num_classes, pretrained=pretrained)
-        self.geometry = WindowGeometry(crop_hw, architecture.stride, architecture.sides_hw)
-        self.dense = convert_classifier(classifier, native_hw=crop_hw)
+        classifier = build_window_classifier(architecture, num_classes, pretrained=pretrained)
+        self.geometry = WindowGeometry(classifier.native_hw, architecture.stride, architecture.sides_hw)
+        self.dense = convert_classifier(classifier)
 
     @property
     def backbone(self) -> Backbone:
@@ -142,15 +144,15 @@ class WindowNetwork(nn.Module):
 
 
 def split_outputs(logits: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return class logits [..., A, K], objectness [..., A] and deltas [..., A, 4] of classifier outputs [..., A * (K + 5)]."""
-    x = logits.unflatten(-1, (-1, num_classes + 5))
+    """Return class logits [..., A, K], objectness [..., A] and deltas [..., A, 4] of outputs [..., A * (K + 5)]."""
+    x = logits.reshape(*logits.shape[:-1], -1, num_classes + 5)
     return x[..., :num_classes], x[..., num_classes], x[..., num_classes + 1 :]
 
 
 def build_window_classifier(
     architecture: WindowArchitecture, num_classes: int, *, pretrained: bool | Path = False
-) -> tuple[Classifier, tuple[int, int]]:
-    """Return the classifier of single crops, with dense layers, and the height and width of the crop it takes.
+) -> Classifier:
+    """Return the classifier of single crops of its ``native_hw``, with dense layers.
 
     Raises:
         ConfigError: the backbone has no such stride or not so many blocks.
@@ -187,7 +189,7 @@ def build_window_classifier(
         predict,
     )
     crop_hw = (field.size + (rows - 1) * field.stride, field.size + (columns - 1) * field.stride)
-    return Classifier(trunk, head, num_classes=outputs).train(), crop_hw
+    return Classifier(trunk, head, num_classes=outputs, native_hw=crop_hw).train()
 
 
 def _next_blocks(source: Backbone, count: int, depth: int) -> nn.Sequential:

@@ -108,13 +108,14 @@ def build_pyramid(
             that is found, and bounds time and memory.
         scales_per_octave: levels until the size has halved.
 
-    The last level is the one on which the picture is about as large as the largest nominal box, so a person that fills the
-    picture still fits a window.
+    On the last level the picture is about as large as a nominal box, so an object that fills it still fits a window.
     """
     longest = max(source_hw)
     smallest = min(max(side) for side in geometry.sides_hw)
     steps = max(0, math.ceil(math.log2(max(long_side / smallest, 1)) * scales_per_octave))
-    return [_level(source_hw, geometry, long_side / longest / 2 ** (step / scales_per_octave)) for step in range(steps + 1)]
+    return [
+        _level(source_hw, geometry, long_side / longest / 2 ** (step / scales_per_octave)) for step in range(steps + 1)
+    ]
 
 
 def _level(source_hw: tuple[int, int], geometry: WindowGeometry, scale: float) -> PyramidLevel:

@@ -186,7 +186,7 @@ def build_network(config: WindowTrainingConfig, num_classes: int) -> WindowNetwo
     """Return the network that a training configuration describes, frozen as it says."""
     network = WindowNetwork(architecture_of(config), num_classes, pretrained=config.pretrained)
     network.backbone.freeze(config.freeze_stride)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     return network
 
 
