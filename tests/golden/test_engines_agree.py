@@ -19,7 +19,7 @@ from vision.card import ModelCard
 from vision.detection.anchors import AnchorConfig
 from vision.detection.config import DetectorConfig
 from vision.detection.detector import load_anchor_detector
-from vision.detection.network import AnchorDetectorNetwork
+from vision.detection.fpn_lite import build_fpn_lite
 from vision.errors import ModelNotFoundError
 from vision.geometry.iou import pairwise_iou
 from vision.runtime.config import RuntimeConfig
@@ -35,7 +35,7 @@ SIZES = [(256, 256), (240, 320), (320, 180), (97, 301), (64, 64)]
 def random_card(tmp_path_factory: pytest.TempPathFactory) -> ModelCard:
     """Return a detector of seeded weights, its batch statistics taken from noise so that no layer dies out."""
     torch.manual_seed(3)
-    network = AnchorDetectorNetwork(
+    network = build_fpn_lite(
         build_backbone("tf_efficientnet_lite0"), num_classes=2, anchors=AnchorConfig(), channels=24, head_depth=1
     )
     for head in (network.class_head, network.box_head):
@@ -92,7 +92,8 @@ def engines(card: ModelCard, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STRIDE32_CACHE", str(tmp_path_factory.mktemp("cache")))
         torch_detector, onnx_detector = (
-            load_anchor_detector(card, config, RuntimeConfig(device="cpu", engine=engine)) for engine in ("torch", "onnx")
+            load_anchor_detector(card, config, RuntimeConfig(device="cpu", engine=engine))
+            for engine in ("torch", "onnx")
         )
     assert (torch_detector.engine.name, onnx_detector.engine.name) == ("torch:cpu", "onnx:cpu")
     return torch_detector.detect, onnx_detector.detect

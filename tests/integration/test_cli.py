@@ -36,6 +36,7 @@ COMMANDS = [
     ["models"],
     ["models", "list"],
     ["models", "show"],
+    ["models", "pull"],
 ]
 
 
@@ -329,7 +330,7 @@ def random_store(tmp_path_factory: pytest.TempPathFactory) -> str:
     from vision.backbones.registry import build_backbone
     from vision.detection.anchors import AnchorConfig
     from vision.detection.config import DetectorConfig
-    from vision.detection.network import AnchorDetectorNetwork
+    from vision.detection.fpn_lite import build_fpn_lite
     from vision.reid.config import EmbedderConfig
     from vision.reid.network import EmbeddingNetwork
     from vision.store import ModelCard, file_sha256, write_card
@@ -352,7 +353,7 @@ def random_store(tmp_path_factory: pytest.TempPathFactory) -> str:
     anchors = AnchorConfig()
     save(
         DetectorConfig().model,
-        AnchorDetectorNetwork(build_backbone(backbone), num_classes=1, anchors=anchors, channels=16, head_depth=1),
+        build_fpn_lite(build_backbone(backbone), num_classes=1, anchors=anchors, channels=16, head_depth=1),
         kind="detector",
         labels=("person",),
         preprocess={"long_side": 128, "multiple": 64},

@@ -25,11 +25,15 @@ class AnchorConfig:
         strides: feature levels, ascending.
         scale: side of a square anchor in cells; an anchor of stride s is scale * s pixels large.
         ratios: height / width of the anchors of a cell.
+        octaves: sizes of each ratio, 2^(i / octaves) times the scale for i = 0, 1... (RetinaNet has 3).
+        between: one more square, sqrt(2) times the scale: between this level's and the next (SSD).
     """
 
     strides: tuple[int, ...] = (8, 16, 32, 64)
     scale: float = 4.0
     ratios: tuple[float, ...] = (1.8,)
+    octaves: int = 1
+    between: bool = False
 
     def __post_init__(self) -> None:
         if list(self.strides) != sorted(set(self.strides)) or not self.strides:
@@ -38,6 +42,15 @@ class AnchorConfig:
             )
         if self.scale <= 0 or not self.ratios or min(self.ratios) <= 0:
             raise ConfigError(f"anchor scale and ratios must be > 0, got {self.scale} and {self.ratios}")
+        if self.octaves < 1:
+            raise ConfigError(f"anchor octaves must be >= 1, got {self.octaves}; 1 is one size a ratio")
+
+    @property
+    def shapes(self) -> tuple[tuple[float, float], ...]:
+        """Scale in cells and ratio of each anchor of a cell, in the order of the head's outputs."""
+        sizes = [self.scale * 2 ** (octave / self.octaves) for octave in range(self.octaves)]
+        shapes = [(size, ratio) for ratio in self.ratios for size in sizes]
+        return (*shapes, (self.scale * math.sqrt(2), 1.0)) if self.between else tuple(shapes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +76,10 @@ def make_anchors(config: AnchorConfig, size_hw: tuple[int, int], device: torch.d
             (torch.arange(columns, device=device) + 0.5) * stride,
             indexing="ij",
         )
-        ratios = torch.tensor(config.ratios, device=device)
+        scales, ratios = torch.tensor(config.shapes, device=device).unbind(dim=1)  # [R] each
         # The area stays (scale * stride)^2 whatever the ratio, so a level keeps its object size.
-        half_w = config.scale * stride / ratios.sqrt() / 2
-        half_h = config.scale * stride * ratios.sqrt() / 2
+        half_w = scales * stride / ratios.sqrt() / 2
+        half_h = scales * stride * ratios.sqrt() / 2
         half = torch.stack([half_w, half_h], dim=-1)  # [R, 2]
         centre = torch.stack([x, y], dim=-1).reshape(-1, 1, 2)  # [cells, 1, 2]
         levels.append(torch.cat([centre - half, centre + half], dim=-1).reshape(-1, 4))
@@ -97,4 +110,6 @@ def anchor_config_from(mapping: dict[str, Any]) -> AnchorConfig:
         strides=tuple(mapping["strides"]),
         scale=float(mapping["scale"]),
         ratios=tuple(float(r) for r in mapping["ratios"]),
+        octaves=int(mapping.get("octaves", 1)),
+        between=bool(mapping.get("between", False)),
     )

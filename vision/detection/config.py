@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from vision.errors import ConfigError
 
+DetectorFamily = Literal["fpn-lite", "retinanet", "ssd", "ssdlite"]
 TileMatch = Literal["border", "ios", "iou"]
 SMALLEST_TILE = 32
 FALLBACK_CONF = 0.35  # where neither the user nor the model's card names a threshold

@@ -13,7 +13,8 @@ import torch
 
 from vision.backbones.registry import build_backbone
 from vision.card import ModelCard
-from vision.detection.anchors import AnchorConfig, Anchors, anchor_config_from, make_anchors
+from vision.detection.anchors import AnchorConfig, Anchors, make_anchors
+from vision.detection.architecture import architecture_from, build_network
 from vision.detection.config import DetectorConfig
 from vision.detection.decode import decode_detections
 from vision.detection.network import AnchorDetectorNetwork
@@ -47,6 +48,7 @@ class AnchorDetector:
         engine: Engine,
         *,
         anchors: AnchorConfig,
+        multiple: int,
         class_names: tuple[str, ...],
         normalization: Normalization,
         long_side: int,
@@ -57,7 +59,7 @@ class AnchorDetector:
         self.normalization = normalization
         self.long_side = config.long_side or long_side
         self.config = config
-        self.multiple = max(anchors.strides)
+        self.multiple = multiple
         self._wanted_labels = _labels_of(config.classes, class_names)
         # A video has one size; a few more serve directories of pictures.
         self._anchors_for = lru_cache(maxsize=32)(lambda size_hw: make_anchors(anchors, size_hw))
@@ -120,10 +122,11 @@ def load_anchor_detector(card: ModelCard, config: DetectorConfig, runtime: Runti
         ConfigError: a wanted class or the device does not exist.
     """
     network = load_network(card)
-    spec = EngineInput(example_hw=(4 * max(network.anchors.strides),) * 2, dynamic_hw=True, digest=card.sha256)
+    spec = EngineInput(example_hw=(4 * network.multiple,) * 2, dynamic_hw=True, digest=card.sha256)
     return AnchorDetector(
         build_engine(network, spec, runtime),
         anchors=network.anchors,
+        multiple=network.multiple,
         class_names=card.labels,
         normalization=Normalization(
             tuple(card_value(card, "preprocess", "mean")), tuple(card_value(card, "preprocess", "std"))
@@ -135,12 +138,9 @@ def load_anchor_detector(card: ModelCard, config: DetectorConfig, runtime: Runti
 
 def load_network(card: ModelCard) -> AnchorDetectorNetwork:
     """Return the network of a card with its weights, in evaluation mode."""
-    network = AnchorDetectorNetwork(
-        build_backbone(card_value(card, "architecture", "backbone")),
-        num_classes=len(card.labels),
-        anchors=anchor_config_from(card_value(card, "architecture", "anchors")),
-        channels=int(card_value(card, "architecture", "channels")),
-        head_depth=int(card_value(card, "architecture", "head_depth")),
-    )
+    for key in ("backbone", "channels", "head_depth", "anchors"):
+        card_value(card, "architecture", key)
+    architecture = architecture_from(card.architecture)
+    network = build_network(architecture, build_backbone(architecture.backbone), num_classes=len(card.labels))
     load_into(network, card)
     return network.eval()

@@ -8,6 +8,7 @@ from dataclasses import replace
 from vision.card import ModelCard
 from vision.detection.config import FALLBACK_CONF, DetectorConfig
 from vision.detection.detector import Detector, load_anchor_detector
+from vision.detection.window import load_window_detector
 from vision.errors import ModelError, closest_hint
 from vision.runtime.config import RuntimeConfig
 
@@ -15,7 +16,11 @@ Loader = Callable[[ModelCard, DetectorConfig, RuntimeConfig], Detector]
 
 DEFAULT_FAMILY = "fpn-lite"  # cards from before there was a choice name none
 LOADERS: dict[str, Loader] = {
-    DEFAULT_FAMILY: load_anchor_detector,
+    "fpn-lite": load_anchor_detector,
+    "retinanet": load_anchor_detector,
+    "ssd": load_anchor_detector,
+    "ssdlite": load_anchor_detector,
+    "window": load_window_detector,
 }
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vision.detection.config import DetectorFamily
 from vision.errors import ConfigError
 
 Optimizer = Literal["sgd", "momentum", "rmsprop", "adam", "adamw"]
@@ -157,10 +158,12 @@ class DetectorTrainingConfig(TrainingConfig):
             ``val_fraction`` of train_data out of training, in (0, 1), chosen by a hash of the file names.
         negatives_data: data whose pictures without the wanted classes serve as background, or None.
         classes: category names to learn, in label order; empty takes all of train_data.
-        channels, head_depth: width of the neck and heads, convolutions in each head.
-        anchor_scale, anchor_ratios: see AnchorConfig.
+        family: kind of network (docs/detectors.md). channels, head_depth: width of the neck and heads, convolutions in
+            each head; 0 takes the family's.
+        strides, anchor_scale, anchor_ratios, anchor_octaves: see AnchorConfig; empty and 0 take the family's.
+        loss: "qfl" (Li 2020, GIoU), "focal" (Lin 2017b) or "multibox" (Liu 2016).
         assigner: which anchors learn which object: "atss" (adaptive, Zhang 2020) or "iou" (thresholds, Lin 2017b).
-        image_size: side in pixels of the square training input, a multiple of the coarsest stride.
+        image_size: side in pixels of the square training input, a multiple of 64.
         long_side: longer side in pixels at validation and the default at inference.
         scale_range: smallest and largest random zoom, relative to the picture filling image_size.
         mosaic: share of the samples made of four pictures, in [0, 1].
@@ -179,10 +182,14 @@ class DetectorTrainingConfig(TrainingConfig):
     classes: tuple[str, ...] = ()
     out: Path = Path("runs/detector")
     name: str = "detector"
-    channels: int = 96
-    head_depth: int = 3
-    anchor_scale: float = 4.0
-    anchor_ratios: tuple[float, ...] = (1.8,)
+    family: DetectorFamily = "fpn-lite"
+    channels: int = 0
+    head_depth: int = 0
+    strides: tuple[int, ...] = ()
+    anchor_scale: float = 0.0
+    anchor_ratios: tuple[float, ...] = ()
+    anchor_octaves: int = 0
+    loss: Literal["qfl", "focal", "multibox"] = "qfl"
     assigner: Literal["atss", "iou"] = "atss"
     image_size: int = 320
     long_side: int = 512
@@ -197,8 +204,11 @@ class DetectorTrainingConfig(TrainingConfig):
         # Named, not super(): a slotted dataclass is rebuilt, and super() would look for the class it was built from.
         TrainingConfig.__post_init__(self)
         if self.image_size % 64 or self.image_size < 64:
+            raise ConfigError(f"image_size must be a multiple of 64, got {self.image_size}; 320 is the default")
+        if min(self.channels, self.head_depth, self.anchor_scale, self.anchor_octaves) < 0:
             raise ConfigError(
-                f"image_size must be a multiple of 64 (the coarsest stride), got {self.image_size}; 320 is the default"
+                "channels, head_depth, anchor_scale and anchor_octaves must be >= 0, got "
+                f"{self.channels}, {self.head_depth}, {self.anchor_scale}, {self.anchor_octaves}; 0 takes the family's"
             )
         if not 0 < self.val_fraction < 1:
             raise ConfigError(f"val_fraction must be in (0, 1), got {self.val_fraction}; 0.2 is the default")

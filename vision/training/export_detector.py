@@ -11,7 +11,7 @@ import torch
 
 from vision.backbones.registry import build_backbone
 from vision.card import ModelCard, write_card
-from vision.detection.anchors import AnchorConfig
+from vision.detection.architecture import build_network
 from vision.detection.config import DetectorConfig
 from vision.detection.registry import load_detector
 from vision.evaluation.detection import evaluate_detector
@@ -21,9 +21,10 @@ from vision.training.config import DetectorTrainingConfig
 from vision.training.datasets.training_data import load_validation_images
 from vision.training.export import save_weights, training_command
 from vision.training.run import write_metrics
-from vision.training.tasks.detector import EVALUATION_CONF
+from vision.training.tasks.detector import EVALUATION_CONF, architecture_of
 
 log = logging.getLogger(__name__)
+FAMILY_NAMES = {"fpn-lite": "FPN-lite", "retinanet": "RetinaNet", "ssd": "SSD", "ssdlite": "SSDLite"}
 CARD_METRICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "f1", "f1_conf")
 
 
@@ -46,24 +47,20 @@ def export_detector(config: DetectorTrainingConfig, class_names: tuple[str, ...]
 
 
 def _card(config: DetectorTrainingConfig, class_names: tuple[str, ...], folder: Path, sha256: str) -> ModelCard:
-    anchors = AnchorConfig(scale=config.anchor_scale, ratios=config.anchor_ratios)
-    normalization = build_backbone(config.backbone).normalization
+    architecture, family = architecture_of(config), FAMILY_NAMES[config.family]
+    network = build_network(architecture, build_backbone(config.backbone), num_classes=len(class_names))
+    normalization = network.backbone.normalization
     return ModelCard(
         name=config.name,
         kind="detector",
-        summary=f"Boxes of {' '.join(class_names[:4])}: FPN-lite anchor detector on {config.backbone}",
+        summary=f"Boxes of {' '.join(class_names[:4])}: {family} anchor detector on {config.backbone}",
         folder=folder,
-        architecture={
-            "backbone": config.backbone,
-            "channels": config.channels,
-            "head_depth": config.head_depth,
-            "anchors": dataclasses.asdict(anchors),
-        },
+        architecture=architecture.to_dict(),
         preprocess={
             "long_side": config.long_side,
             "mean": list(normalization.mean),
             "std": list(normalization.std),
-            "multiple": max(anchors.strides),
+            "multiple": network.multiple,
         },
         labels=class_names,
         sha256=sha256,

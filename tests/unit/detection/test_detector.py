@@ -17,7 +17,7 @@ from vision.card import ModelCard, write_card
 from vision.detection.anchors import AnchorConfig, make_anchors
 from vision.detection.config import DetectorConfig
 from vision.detection.detector import AnchorDetector, load_anchor_detector
-from vision.detection.network import AnchorDetectorNetwork
+from vision.detection.fpn_lite import build_fpn_lite
 from vision.errors import ConfigError, ModelError, WeightsError
 from vision.runtime.config import RuntimeConfig
 from vision.store import file_sha256
@@ -48,6 +48,7 @@ def make_detector(**config: Any) -> AnchorDetector:
     return AnchorDetector(
         BrightnessEngine(),
         anchors=AnchorConfig(),
+        multiple=64,
         class_names=NAMES,
         normalization=TENSORFLOW_NORMALIZATION,
         long_side=128,
@@ -113,7 +114,7 @@ def test_a_wanted_class_is_not_crowded_out_by_the_others() -> None:
 
 def write_model(folder: Path, **changes: Any) -> ModelCard:
     torch.manual_seed(0)
-    network = AnchorDetectorNetwork(
+    network = build_fpn_lite(
         build_backbone("resnet18"), num_classes=2, anchors=AnchorConfig(), channels=8, head_depth=1
     )
     folder.mkdir()
