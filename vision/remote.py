@@ -9,7 +9,6 @@ sha256 are part of their file names.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
 import shutil
@@ -73,7 +72,7 @@ class RemoteWeights:
     Attributes:
         name: ours. kind: "classifier", "detector" or "segmenter".
         url: the publisher's address. sha256: its first digits, as in the file name.
-        size_mb: size in units of 2**20 bytes as published; NaN when the publisher does not say.
+        size_bytes: length to within a few kilobytes; None when the publisher does not say.
         quality: the publisher's figure, in words; "" when he does not say.
         licence, terms: what the publisher says of the file, and what the data adds to it.
     """
@@ -82,7 +81,7 @@ class RemoteWeights:
     kind: str
     url: str
     sha256: str
-    size_mb: float
+    size_bytes: int | None
     quality: str
     licence: str
     terms: str
@@ -189,7 +188,7 @@ def address(known: RemoteWeights) -> str:
 
 def _download(known: RemoteWeights, target: Path, report: Report) -> None:
     """Fetch into ``target``; a continued download with a wrong digest is begun anew once."""
-    limit = MAX_BYTES if math.isnan(known.size_mb) else int((known.size_mb + 1) * MEGABYTE)
+    limit = MAX_BYTES if known.size_bytes is None else known.size_bytes + MEGABYTE
     url, part = address(known), target.with_name(f"{target.name}.part")
     download = fetch(url, part, max_bytes=limit, report=report)
     if download.resumed and not file_sha256(part).startswith(known.sha256):
@@ -269,13 +268,12 @@ def _from_torchvision(name: str) -> RemoteWeights:
 
     kind, builder, member = TORCHVISION[name]
     weights = get_model_weights(builder)[member]
-    meta: Mapping[str, float] = weights.meta
     return RemoteWeights(
         name=name,
         kind=kind,
         url=weights.url,
         sha256=_digest_in(weights.url),
-        size_mb=float(meta.get("_file_size", math.nan)),
+        size_bytes=round(weights.meta["_file_size"] * MEGABYTE),  # torchvision's unit is 2**20 bytes
         quality=_quality(weights.meta.get("_metrics", {})),
         licence="BSD-3-Clause (torchvision)",
         terms=IMAGENET_TERMS if kind == "classifier" else COCO_TERMS,
@@ -291,7 +289,7 @@ def _from_timm(name: str) -> RemoteWeights:
         kind="classifier",
         url=published.url,
         sha256=_digest_in(published.url),
-        size_mb=math.nan,
+        size_bytes=None,
         quality="",
         licence=f"{published.license} (TensorFlow, by way of timm)",
         terms=IMAGENET_TERMS,

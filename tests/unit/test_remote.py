@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import socket
 import threading
@@ -104,7 +103,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def tiny(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RemoteWeights:
     """Make "tiny" the name of the server's file, and an empty folder the cache."""
     digest = hashlib.sha256(CONTENT).hexdigest()[:8]
-    known = RemoteWeights("tiny", "classifier", f"{files.url}/tiny-{digest}.pth", digest, math.nan, "", "none", "none")
+    known = RemoteWeights("tiny", "classifier", f"{files.url}/tiny-{digest}.pth", digest, None, "", "none", "none")
     real = remote.known_weights
     monkeypatch.setattr(remote, "known_weights", lambda name: known if name == "tiny" else real(name))
     monkeypatch.setenv("STRIDE32_CACHE", str(tmp_path / "cache"))
@@ -387,7 +386,7 @@ def test_every_name_has_an_address_a_digest_and_terms(name: str) -> None:
     assert known.kind in ("classifier", "detector", "segmenter")
     assert known.licence
     assert known.terms
-    assert math.isnan(known.size_mb) or 1 < known.size_mb < 1000
+    assert known.size_bytes is None or 1e6 < known.size_bytes < 1e9
 
 
 def test_plain_names_are_torchvisions_best() -> None:
@@ -413,7 +412,7 @@ def test_pulled_weights_serve_pretrained(
     torch.save(network.state_dict(), tmp_path / "made.pth")
     files.content = (tmp_path / "made.pth").read_bytes()
     digest = hashlib.sha256(files.content).hexdigest()
-    known = RemoteWeights("x", "classifier", f"{files.url}/x-{digest}.pth", digest, math.nan, "", "none", "none")
+    known = RemoteWeights("x", "classifier", f"{files.url}/x-{digest}.pth", digest, None, "", "none", "none")
     monkeypatch.setattr(remote, "known_weights", lambda name: known)
     pull("mobilenet_v3_small")
     ours = build_classifier("mobilenet_v3_small", pretrained=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,7 +69,7 @@ def remote_lines() -> Iterator[str]:
 
     for name in NAMES:
         known = known_weights(name)
-        size = "" if math.isnan(known.size_mb) else f"{known.size_mb:.0f} MB"
+        size = "" if known.size_bytes is None else f"{known.size_bytes / 1e6:.0f} MB"
         state = "cached" if cached(name) else "-"
         yield f"{name:30} {known.kind:10} {size:>7} {state:6} {known.quality:38} {known.licence}; {known.terms}"
 
