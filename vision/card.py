@@ -35,6 +35,7 @@ class ModelCard:
         data: one table a data set the weights were made from: name, terms.
         training: what repeats the training: command, seed and so on.
         metrics: one table a measurement: name, value, dataset, command.
+        latency: one table a measured time, with the machine: what ``stride32 models bench --write-cards`` stores.
     """
 
     name: str
@@ -50,11 +51,13 @@ class ModelCard:
     data: tuple[Mapping[str, Any], ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: tuple[Mapping[str, Any], ...] = ()
+    latency: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "data", tuple(self.data))
         object.__setattr__(self, "metrics", tuple(self.metrics))
+        object.__setattr__(self, "latency", tuple(self.latency))
         if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
             raise ModelError(
                 f"{self.name}: weights.sha256 must be 64 lower-case hexadecimal digits, got {self.sha256!r}; "
@@ -85,6 +88,7 @@ class ModelCard:
             "training": dict(self.training),
             "data": [dict(item) for item in self.data],
             "metrics": [dict(item) for item in self.metrics],
+            **({"latency": [dict(item) for item in self.latency]} if self.latency else {}),
         }
 
 
@@ -125,6 +129,7 @@ _KEYS: dict[str, Any] = {
     "training": dict[str, Any],
     "data": list[dict[str, Any]],
     "metrics": list[dict[str, Any]],
+    "latency": list[dict[str, Any]],
 }
 _WEIGHTS_KEYS: dict[str, Any] = {"file": str, "sha256": str}
 
