@@ -28,6 +28,8 @@ from vision.errors import LimitExceededError, ModelError
 log = logging.getLogger(__name__)
 
 MEGABYTE = 1 << 20
+# What a broken connection can lose, and how often progress is reported.
+PIECE_BYTES = 1 << 16
 TIMEOUT_S = 30.0
 # Seconds before each new try; a try that brought new bytes starts the row again.
 PAUSES_S = (1.0, 2.0, 4.0)
@@ -45,7 +47,8 @@ def ignore_report(done: int, total: int | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What came of a download: its address, the server's content type, and whether earlier bytes were continued."""
+    """What came of a download: its address, the server's content type ("" if it gives none), and whether earlier bytes
+    were continued."""
 
     url: str
     content_type: str
@@ -115,7 +118,7 @@ def _fetch_once(url: str, path: Path, max_bytes: int, report: Report, timeout_s:
             _check_room(url, path, start, total, max_bytes)
             _write_note(url, path, response.headers)
             _receive(response, path, start, total, max_bytes, report)
-            return start > 0, response.headers.get_content_type()
+            return start > 0, response.headers.get("Content-Type", "")
     except urllib.error.HTTPError as exc:
         with exc:
             raise _refusal(url, path, exc) from exc
@@ -193,7 +196,7 @@ def _receive(response: Any, path: Path, start: int, total: int | None, max_bytes
 def _read(response: Any) -> bytes:
     """Return the next piece; an error of the connection must not be taken for one of the disk."""
     try:
-        piece: bytes = response.read(MEGABYTE)
+        piece: bytes = response.read(PIECE_BYTES)
     except (OSError, http.client.HTTPException) as exc:
         raise _PassingError(f"the connection broke ({type(exc).__name__}: {exc})") from exc
     return piece

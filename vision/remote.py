@@ -157,6 +157,9 @@ def pull(name: str, *, source: Path | None = None, force: bool = False, report: 
     """
     known = known_weights(name)
     target = weights_folder() / known.file_name
+    # Before the lock as well: a cache that others fill may not be ours to write.
+    if not force and _is_intact(known, target):
+        return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _only_one(target):
