@@ -15,7 +15,18 @@ import cv2
 import numpy as np
 
 from vision.errors import InvalidInputError
-from vision.types import Classification, Detections, Frame, FrameResult, ImageArray, SegmentationMap, Tracks, TrackState
+from vision.types import (
+    Classification,
+    Detections,
+    FloatArray,
+    Frame,
+    FrameResult,
+    ImageArray,
+    IntArray,
+    SegmentationMap,
+    Tracks,
+    TrackState,
+)
 
 # Twelve hues that stay apart on grass, asphalt and skin; neighbours in the list are far apart on the colour circle.
 PALETTE_RGB: tuple[tuple[int, int, int], ...] = (
@@ -119,6 +130,25 @@ def write_classification(picture: ImageArray, classification: Classification) ->
         cv2.putText(picture, text, (step // 2, row * step), _CAPTION_FONT, scale, rgb, thickness, cv2.LINE_AA)
 
 
+def draw_objects(image: ImageArray, boxes: FloatArray, labels: IntArray, class_names: Sequence[str]) -> ImageArray:
+    """Return a copy of the RGB image with annotated boxes [N, 4] and the names of their classes, no scores.
+
+    Args:
+        image: uint8 [H, W, 3].
+        boxes: float32 xyxy pixels.
+        labels: int64 [N], indices into ``class_names``.
+        class_names: names by label.
+    """
+    picture: ImageArray = image.copy()
+    if len(boxes):
+        pens = _build_pens((picture.shape[0], picture.shape[1]), trace_length=0)
+        objects = Detections(boxes, np.ones(len(boxes), np.float32), labels)
+        values = _to_supervision(objects, labels)
+        pens.box.annotate(picture, values)
+        pens.label.annotate(picture, values, [class_names[label] for label in labels.tolist()])
+    return picture
+
+
 def blend_segmentation(image: ImageArray, segmentation: SegmentationMap, *, opacity: float = 0.5) -> ImageArray:
     """Return a copy of the RGB image with each class in its colour; class 0 (background) stays as it is."""
     if segmentation.labels.shape != image.shape[:2]:
@@ -137,14 +167,16 @@ def contact_sheet(
     tile_width: int = 320,
     *,
     times_s: Sequence[float | None] | None = None,
+    captions: Sequence[str] | None = None,
 ) -> ImageArray:
-    """Return one RGB picture with the images [H, W, 3] as tiles, row by row, each above a strip with its time.
+    """Return one RGB picture with the images [H, W, 3] as tiles, row by row, each above a strip with its caption.
 
     Args:
         images: uint8 RGB, at least one; other shapes than the first one's are fitted into its tile.
         columns: tiles in a row, >= 1.
         tile_width: width of a tile in pixels, >= 16.
         times_s: seconds shown under each tile; None leaves a strip empty.
+        captions: text under each tile in place of times; what does not fit is cut off, what is not ASCII is "?".
     """
     if not images or columns < 1 or tile_width < 16:
         raise InvalidInputError(
@@ -152,9 +184,11 @@ def contact_sheet(
             f"{columns} columns and {tile_width} pixels; pass frames to show"
         )
     times = [None] * len(images) if times_s is None else list(times_s)
-    if len(times) != len(images):
+    texts = ["" if time_s is None else f"{time_s:.2f} s" for time_s in times] if captions is None else list(captions)
+    if len(times) != len(images) or len(texts) != len(images):
         raise InvalidInputError(
-            f"times_s must have one entry an image ({len(images)}), got {len(times)}; pass None for unknown"
+            f"times_s and captions must have one entry an image ({len(images)}), got {len(times)} and {len(texts)}; "
+            "pass None for an unknown time, an empty text for no caption"
         )
     gap, strip = max(2, tile_width // 80), max(12, tile_width // 12)
     tile_hw = max(1, round(tile_width * images[0].shape[0] / images[0].shape[1])), tile_width
@@ -162,11 +196,11 @@ def contact_sheet(
     n_rows = math.ceil(len(images) / columns)
     step_y, step_x = tile_hw[0] + strip + gap, tile_width + gap
     sheet = np.full((n_rows * step_y + gap, columns * step_x + gap, 3), _BACKGROUND_RGB, np.uint8)
-    for index, (image, time_s) in enumerate(zip(images, times, strict=True)):
+    for index, (image, text) in enumerate(zip(images, texts, strict=True)):
         y, x = gap + index // columns * step_y, gap + index % columns * step_x
         sheet[y : y + tile_hw[0], x : x + tile_width] = _fit_tile(image, tile_hw)
-        if time_s is not None:
-            _write_caption(sheet, f"{time_s:.2f} s", (x, y + tile_hw[0]), strip)
+        if text:
+            _write_caption(sheet[:, x : x + tile_width], text, y + tile_hw[0], strip)
     return sheet
 
 
@@ -238,9 +272,13 @@ def _fit_tile(image: ImageArray, tile_hw: tuple[int, int]) -> ImageArray:
     return tile
 
 
-def _write_caption(sheet: ImageArray, text: str, top_left_xy: tuple[int, int], strip: int) -> None:
-    """Write one line into the strip below a tile, in place."""
+def _write_caption(column: ImageArray, text: str, top: int, strip: int) -> None:
+    """Write one line into the strip below a tile, in place; ``column`` is the part of the sheet as wide as the tile."""
     scale = strip / 40
+    # OpenCV's strokes know ASCII alone, and it writes other bytes as several question marks.
+    text = text.encode("ascii", "replace").decode()
     _, baseline = cv2.getTextSize(text, _CAPTION_FONT, scale, 1)
-    origin = top_left_xy[0] + strip // 4, top_left_xy[1] + strip - baseline // 2 - strip // 4
-    cv2.putText(sheet, text, origin, _CAPTION_FONT, scale, _TEXT_RGB, 1, cv2.LINE_AA)
+    origin = strip // 4, top + strip - baseline // 2 - strip // 4
+    drawn = np.ascontiguousarray(column)
+    cv2.putText(drawn, text, origin, _CAPTION_FONT, scale, _TEXT_RGB, 1, cv2.LINE_AA)
+    column[...] = drawn

@@ -158,6 +158,17 @@ def test_contact_sheet_keeps_colours_and_writes_times() -> None:
     assert (sheet[122:] != blank[122:]).any()
 
 
+def test_captions_stand_in_for_times_and_stay_below_their_tile() -> None:
+    image = np.full((40, 60, 3), 90, np.uint8)
+    blank = contact_sheet([image, image], 2, 160, captions=["", ""])
+    sheet = contact_sheet([image, image], 2, 160, captions=["a name that is far too long for one tile " * 3, ""])
+    changed = np.argwhere((sheet != blank).any(axis=2))
+    assert len(changed)
+    assert changed[:, 1].max() < 2 + 160
+    other_script = contact_sheet([image], 1, 160, captions=["\u4eba.png"])
+    assert np.array_equal(other_script, contact_sheet([image], 1, 160, captions=["?.png"]))
+
+
 def test_contact_sheet_fits_pictures_of_other_shapes() -> None:
     images = [
         np.full((60, 80, 3), 200, np.uint8),
@@ -169,7 +180,8 @@ def test_contact_sheet_fits_pictures_of_other_shapes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_images", "options"), [(0, {}), (1, {"columns": 0}), (1, {"tile_width": 4}), (2, {"times_s": [1.0]})]
+    ("n_images", "options"),
+    [(0, {}), (1, {"columns": 0}), (1, {"tile_width": 4}), (2, {"times_s": [1.0]}), (2, {"captions": ["a"]})],
 )
 def test_contact_sheet_refuses_what_it_cannot_lay_out(n_images: int, options: dict[str, object]) -> None:
     with pytest.raises(InvalidInputError):

@@ -141,6 +141,7 @@ def _coco_ap(
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError as exc:
         raise MissingDependencyError("faster-coco-eval", extra="eval", purpose="evaluating a detector") from exc
+    found = {image.image_id: found[image.image_id] for image in images if image.image_id in found}
     results = [row for image_id, detections in found.items() for row in _result_rows(image_id, detections)]
     if not results:
         present = [any((image.labels == label).any() for image in images) for label in range(len(class_names))]
