@@ -1,17 +1,20 @@
-"""``stride32 train``: detectors and an embedder on your own data, from one TOML file or a few ``--set``."""
+"""``stride32 train``: detectors, an embedder and classifiers on your own data, from a TOML file or a few options."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vision.cli.extras import needs_extra
 from vision.cli.options import Overrides, PrintConfig
 
-app = typer.Typer(help="Train detectors or an embedder.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from vision.training.config import TrainingConfig
+
+app = typer.Typer(help="Train detectors, an embedder or a classifier.", no_args_is_help=True)
 
 ConfigArgument = Annotated[
     Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings of the run.", show_default=False)
@@ -20,6 +23,30 @@ Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run fold
 Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", min=1, show_default=False)]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", min=0, show_default=False)]
 TrainDevice = Annotated[str | None, typer.Option("--device", metavar="auto|cpu|cuda", show_default=False)]
+Optimizer = Annotated[
+    str | None, typer.Option("--optimizer", metavar="sgd|momentum|rmsprop|adam|adamw", show_default=False)
+]
+LearningRate = Annotated[
+    float | None, typer.Option("--lr", metavar="RATE", help="Peak learning rate.", show_default=False)
+]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", metavar="N", min=1, help="Pictures in a batch.", show_default=False)
+]
+AutoBatch = Annotated[
+    bool | None, typer.Option("--auto-batch", help="Take the largest batch that fits the memory.", show_default=False)
+]
+TimeBudget = Annotated[
+    float | None,
+    typer.Option("--time-budget", metavar="MINUTES", min=0.01, help="Train so long, not so many epochs."),
+]
+Resume = Annotated[
+    bool | None,
+    typer.Option("--resume/--no-resume", help="Go on from last.ckpt if it is there.", show_default="resume"),
+]
+Kind = Annotated[
+    str,
+    typer.Argument(metavar="KIND", help="detector, embedder, classifier or window.", show_default=False),
+]
 File = typer.Option(metavar="FILE.json", show_default=False)
 
 
@@ -30,25 +57,19 @@ def detector_command(
     val_data: Annotated[Path | None, File] = None,
     out: Out = None,
     epochs: Epochs = None,
+    time_budget: TimeBudget = None,
+    optimizer: Optimizer = None,
+    lr: LearningRate = None,
+    batch_size: BatchSize = None,
+    auto_batch: AutoBatch = None,
     seed: Seed = None,
     device: TrainDevice = None,
+    resume: Resume = None,
     overrides: Overrides = None,
     print_config: PrintConfig = False,
 ) -> int:
     """Train an anchor detector on COCO JSON data."""
-    from vision.config import load_config, to_toml
-    from vision.training.config import DetectorTrainingConfig
-
-    given = _given(train_data=train_data, val_data=val_data, out=out, epochs=epochs, seed=seed, device=device)
-    settings = load_config(config, DetectorTrainingConfig, [*given, *(overrides or [])])
-    if print_config:
-        typer.echo(to_toml(settings), nl=False)
-        return 0
-    with needs_extra("train", "training a detector"):
-        from vision.training.fit import train_detector
-    _log_to_stderr()
-    typer.echo(train_detector(settings))
-    return 0
+    return _train("detector", **locals())
 
 
 @app.command("window")
@@ -58,25 +79,19 @@ def window_command(
     val_data: Annotated[Path | None, File] = None,
     out: Out = None,
     epochs: Epochs = None,
+    time_budget: TimeBudget = None,
+    optimizer: Optimizer = None,
+    lr: LearningRate = None,
+    batch_size: BatchSize = None,
+    auto_batch: AutoBatch = None,
     seed: Seed = None,
     device: TrainDevice = None,
+    resume: Resume = None,
     overrides: Overrides = None,
     print_config: PrintConfig = False,
 ) -> int:
     """Train a sliding-window detector on the data that `train detector` takes."""
-    from vision.config import load_config, to_toml
-    from vision.training.window_config import WindowTrainingConfig
-
-    given = _given(train_data=train_data, val_data=val_data, out=out, epochs=epochs, seed=seed, device=device)
-    settings = load_config(config, WindowTrainingConfig, [*given, *(overrides or [])])
-    if print_config:
-        typer.echo(to_toml(settings), nl=False)
-        return 0
-    with needs_extra("train", "training a sliding-window detector"):
-        from vision.training.fit_window import train_window
-    _log_to_stderr()
-    typer.echo(train_window(settings))
-    return 0
+    return _train("window", **locals())
 
 
 @app.command("embedder")
@@ -87,25 +102,79 @@ def embedder_command(
     ] = None,
     out: Out = None,
     epochs: Epochs = None,
+    time_budget: TimeBudget = None,
+    optimizer: Optimizer = None,
+    lr: LearningRate = None,
+    auto_batch: AutoBatch = None,
     seed: Seed = None,
     device: TrainDevice = None,
+    resume: Resume = None,
     overrides: Overrides = None,
     print_config: PrintConfig = False,
 ) -> int:
     """Train an appearance embedder on crops of persons."""
-    from vision.config import load_config, to_toml
-    from vision.training.embedder_config import EmbedderTrainingConfig
+    return _train("embedder", **locals())
 
-    given = _given(data=data, out=out, epochs=epochs, seed=seed, device=device)
-    settings = load_config(config, EmbedderTrainingConfig, [*given, *(overrides or [])])
+
+@app.command("classifier")
+def classifier_command(
+    config: ConfigArgument = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR|FILE.csv", help="One folder a class, or a table.", show_default=False),
+    ] = None,
+    val_data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR|FILE.csv", help="The same for validation.", show_default="val/ of data, or held out"),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="multiclass|multilabel|regression", show_default="multiclass")
+    ] = None,
+    out: Out = None,
+    epochs: Epochs = None,
+    time_budget: TimeBudget = None,
+    optimizer: Optimizer = None,
+    lr: LearningRate = None,
+    batch_size: BatchSize = None,
+    auto_batch: AutoBatch = None,
+    seed: Seed = None,
+    device: TrainDevice = None,
+    resume: Resume = None,
+    overrides: Overrides = None,
+    print_config: PrintConfig = False,
+) -> int:
+    """Train a classifier of whole pictures: classes, several labels, or a value."""
+    return _train("classifier", **locals())
+
+
+def _train(kind: str, config: Path | None, overrides: list[str] | None, print_config: bool, **given: Any) -> int:
+    """Train with the options that were given, or print the settings that they add up to."""
+    given["time_budget_minutes"] = given.pop("time_budget")
+    settings = load_training_config(kind, config, overrides, **given)
     if print_config:
+        from vision.config import to_toml
+
         typer.echo(to_toml(settings), nl=False)
         return 0
-    with needs_extra("train", "training an embedder"):
-        from vision.training.fit_embedder import train_embedder
-    _log_to_stderr()
-    typer.echo(train_embedder(settings))
+    with needs_extra("train", f"training a model ({kind})"):
+        from vision.training.kinds import recipe_of
+        from vision.training.processes import is_first_process
+        from vision.training.run import train
+    log_to_stderr()
+    folder = train(recipe_of(kind), settings)
+    if is_first_process():
+        typer.echo(folder)
     return 0
+
+
+def load_training_config(
+    kind: str, config: Path | None, overrides: list[str] | None, **options: object
+) -> TrainingConfig:
+    """Return the settings of a kind of model: the file, then the options that were given, then ``--set``."""
+    from vision.config import load_config
+    from vision.training.kinds import config_class
+
+    return load_config(config, config_class(kind), [*_given(**options), *(overrides or [])])
 
 
 def _given(**options: object) -> list[str]:
@@ -115,6 +184,6 @@ def _given(**options: object) -> list[str]:
     return [format_toml({name: value}).strip() for name, value in options.items() if value is not None]
 
 
-def _log_to_stderr() -> None:
+def log_to_stderr() -> None:
     """Show the progress messages of training, which are long runs without a bar."""
     logging.getLogger("vision").setLevel(logging.INFO)

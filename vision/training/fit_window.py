@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,44 +11,59 @@ from torch.utils.data import DataLoader
 from vision.training.datasets.training_data import load_training_data
 from vision.training.datasets.windows import WindowPatches, collate
 from vision.training.export_window import export_window
-from vision.training.run import fit, start_run
+from vision.training.recipe import Parts, Recipe
+from vision.training.run import train
 from vision.training.sampling import EpochSampler
 from vision.training.tasks.window import WindowTask
 from vision.training.window_config import WindowTrainingConfig
 
-log = logging.getLogger(__name__)
-
 
 def train_window(config: WindowTrainingConfig) -> Path:
-    """Train and return the run folder: best.ckpt, last.ckpt, metrics/ (CSV), config.toml and the exported model folder.
+    """Train and return the run folder; see vision.training.run.train."""
+    return train(WINDOW, config)
+
+
+def prepare_window(config: WindowTrainingConfig) -> Callable[[WindowTrainingConfig], Parts]:
+    """Return the function that makes task and loaders from the data that ``config`` names.
 
     Raises:
         InvalidInputError: annotations or pictures cannot be used; the message names the file.
     """
-    start_run(config)
     data = load_training_data(config)
-    task = WindowTask(config, data.class_names, data.val)
-    network = task.network
-    patches = WindowPatches(data.train, config, network.geometry, network.backbone.normalization)
-    task.patches = patches
-    loader = DataLoader(
-        patches,
-        batch_size=config.batch_size,
-        sampler=EpochSampler(len(patches), config.seed),
-        num_workers=config.workers,
-        collate_fn=collate,
-        # Workers start anew in each epoch, or they would not learn of the false positives mined since.
-        persistent_workers=False,
-        pin_memory=torch.cuda.is_available(),
-    )
-    log.info(
-        "training on %d pictures, windows of %d x %d pixels; classes: %s",
-        len(patches),
-        *network.geometry.crop_hw,
-        ", ".join(data.class_names),
-    )
-    # Validation happens on whole pictures in the task; Lightning wants a loader to call it at all.
-    validation: DataLoader[torch.Tensor] = DataLoader(torch.zeros(1), batch_size=1)  # type: ignore[arg-type]
-    fit(config, task, loader, validation, monitor="val_ap")
-    export_window(config, data.class_names)
-    return config.out
+
+    def make(config: WindowTrainingConfig) -> Parts:
+        task = WindowTask(config, data.class_names, data.val)
+        network = task.network
+        patches = WindowPatches(data.train, config, network.geometry, network.backbone.normalization)
+        task.patches = patches
+        loader = DataLoader(
+            patches,
+            batch_size=config.batch_size,
+            sampler=EpochSampler(len(patches), config.seed),
+            num_workers=config.workers,
+            collate_fn=collate,
+            # Workers start anew in each epoch, or they would not learn of the false positives mined since.
+            persistent_workers=False,
+            pin_memory=torch.cuda.is_available(),
+        )
+        # Validation happens on whole pictures in the task; Lightning wants a loader to call it at all.
+        validation: DataLoader[torch.Tensor] = DataLoader(torch.zeros(1), batch_size=1)  # type: ignore[arg-type]
+        height, width = network.geometry.crop_hw
+        return Parts(
+            task,
+            loader,
+            validation,
+            monitor="val_ap",
+            summary=f"{len(patches)} pictures, windows of {height} x {width} pixels; "
+            f"classes: {', '.join(data.class_names)}",
+            labels={"class_names": data.class_names},
+        )
+
+    return make
+
+
+def _export(config: WindowTrainingConfig, parts: Parts) -> None:
+    export_window(config, parts.labels["class_names"])
+
+
+WINDOW = Recipe(WindowTrainingConfig, prepare_window, _export)

@@ -19,7 +19,13 @@ WARM_UP_STEPS, MEASURED_STEPS = 3, 12
 
 
 def run_steps(
-    config: TrainingConfig, parts: Parts, steps: int, callbacks: Sequence[Callback] = (), *, validate: bool = False
+    config: TrainingConfig,
+    parts: Parts,
+    steps: int,
+    callbacks: Sequence[Callback] = (),
+    *,
+    validate: bool = False,
+    guard: bool = True,
 ) -> None:
     """Train ``parts`` for some optimizer steps, on one device and without writing anything; they are used up by it.
 
@@ -27,13 +33,15 @@ def run_steps(
         config: the settings. parts: what to train. steps: optimizer steps, unless a callback stops before.
         callbacks: what looks on.
         validate: validate once at the end.
+        guard: raise DivergenceError when the loss is no finite number.
     """
     config = replace(config, devices=1, strategy="auto", time_budget_minutes=0.0)
-    parts.task.total_steps = steps  # type: ignore[assignment]
+    parts.task.total_steps = steps
     with deliberate_choices():
         trainer = bare_trainer(
             config,
             callbacks,
+            guard=guard,
             max_epochs=-1,
             max_steps=steps,
             check_val_every_n_epoch=None,

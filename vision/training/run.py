@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import lightning.pytorch as pl
 import torch
-from torch.utils.data import DataLoader
 
 from vision.config import load_config, to_toml
 from vision.errors import ConfigError
@@ -74,6 +73,11 @@ def start_run(config: TrainingConfig) -> None:
             # Those of the run before must not be taken for this one's.
             for name in (LAST, BEST):
                 (config.out / name).unlink(missing_ok=True)
+    prepare_process(config)
+
+
+def prepare_process(config: TrainingConfig) -> None:
+    """Set the threads of torch and seed everything."""
     if config.threads:
         torch.set_num_threads(config.threads)
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -126,23 +130,6 @@ def _log_header(config: TrainingConfig, parts: Parts, state: RunState | None) ->
              trained / 1e6, device_name(config))  # fmt: skip
     if state is not None:
         log.info("going on from epoch %d, batch %d", state.epoch, state.batches)
-
-
-def fit(
-    config: TrainingConfig,
-    task: pl.LightningModule,
-    loader: DataLoader[Any],
-    validation: DataLoader[Any],
-    *,
-    monitor: str,
-) -> None:
-    """Train ``task``, from the run's last checkpoint if there is one and the configuration says so."""
-    state = find_run_state(config)
-    if state is not None:
-        check_settings(config, state)
-        if is_over(config, state):
-            return
-    run_trainer(config, Parts(task, loader, validation, monitor, summary=""), state)
 
 
 def best_weights(out: Path, prefix: str = "network.") -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -52,7 +53,7 @@ def run_trainer(
     with deliberate_choices():
         trainer = build_trainer(config, parts, clock, callbacks, keep=keep)
         place_in_data(parts.loader, trainer, state)
-        parts.task.total_steps = config.epochs * math.ceil(len(parts.loader) / config.accumulate)  # type: ignore[assignment]
+        parts.task.total_steps = config.epochs * math.ceil(len(parts.loader) / config.accumulate)
         resume_from = config.out / LAST if state else None
         try:
             trainer.fit(parts.task, parts.loader, parts.validation, ckpt_path=resume_from, weights_only=True)
@@ -97,9 +98,17 @@ def build_trainer(
     )
 
 
-def bare_trainer(config: TrainingConfig, callbacks: Sequence[Callback], **options: Any) -> pl.Trainer:
-    """Return a trainer with what belongs to each training step: device, precision, clipping, seeds, averaging."""
-    basic: list[Callback] = [StepSeeds(config.seed), LossGuard()]
+def bare_trainer(
+    config: TrainingConfig, callbacks: Sequence[Callback], *, guard: bool = True, **options: Any
+) -> pl.Trainer:
+    """Return a trainer with what belongs to each training step: device, precision, clipping, seeds, averaging.
+
+    Args:
+        config: the settings. callbacks: further ones.
+        guard: raise DivergenceError when the loss is no finite number.
+        options: of the Lightning trainer, in place of ours.
+    """
+    basic: list[Callback] = [StepSeeds(config.seed), *([LossGuard()] if guard else [])]
     if config.ema_decay > 0:
         basic.append(Ema(config.ema_decay))
     defaults: dict[str, Any] = {
@@ -146,13 +155,18 @@ def place_in_data(loader: DataLoader[Any], trainer: pl.Trainer, state: RunState 
         return
     sampler.shard(trainer.global_rank, trainer.world_size)
     if state:
+        # Workers draw their first samples before Lightning says which epoch it is.
+        sampler.set_epoch(state.epoch)
         # An entry of the sampler is a sample, or a whole batch where the loader does not make batches.
         sampler.skip(state.epoch, state.batches * (loader.batch_size or 1))
 
 
 @contextmanager
 def deliberate_choices() -> Iterator[None]:
-    """Silence Lightning's notices of what is meant so, and a deprecation inside Lightning itself."""
+    """Silence Lightning's notices of what is meant so, its greetings, and a deprecation inside Lightning itself."""
+    greetings = logging.getLogger("lightning.pytorch")
+    level = greetings.level
+    greetings.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for message in (
             r".*does not have many workers.*",
@@ -167,7 +181,10 @@ def deliberate_choices() -> Iterator[None]:
             r".*It is recommended to use `self\.log\(.*sync_dist=True\)`.*",
         ):
             warnings.filterwarnings("ignore", message=message)
-        yield
+        try:
+            yield
+        finally:
+            greetings.setLevel(level)
 
 
 def device_name(config: TrainingConfig) -> str:

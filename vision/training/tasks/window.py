@@ -24,6 +24,7 @@ from vision.training.datasets.coco import AnnotatedImage
 from vision.training.datasets.windows import WindowPatches
 from vision.training.frozen_trunk import FrozenTrunk
 from vision.training.optimization import plan_optimization
+from vision.training.processes import from_first_process, is_first_process
 from vision.training.window_config import WindowTrainingConfig
 from vision.types import FloatArray, Frame, IntArray
 
@@ -102,7 +103,10 @@ class WindowTask(LightningModule):
 
         Here and not at the end of the epoch: by then the averaged weights have been taken out again.
         """
-        metrics = evaluate_detector(self.detector(conf=EVALUATION_CONF), self.val_images, self.class_names)
+        # The first process's weights and statistics are those that are saved.
+        first = is_first_process()
+        detector = self.detector(conf=EVALUATION_CONF)
+        metrics = from_first_process(evaluate_detector(detector, self.val_images, self.class_names) if first else {})
         self.log_dict({f"val_{name}": value for name, value in metrics.items()}, batch_size=1)
 
     def detector(self, *, conf: float) -> WindowDetector:
