@@ -56,6 +56,8 @@ class AnchorDetectorNetwork(nn.Module):
         self.anchors = anchors
         self.num_classes = num_classes
         self.neck = neck
+        # Of whole channels; training sets the rate, and outside of training it does nothing.
+        self.dropout = nn.Dropout2d(0.0)
         self.class_head = class_head
         self.box_head = box_head
 
@@ -67,7 +69,7 @@ class AnchorDetectorNetwork(nn.Module):
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803 - shape suffix
         """Return logits [B,A,K] and deltas [B,A,4]; H and W must be multiples of ``multiple``."""
         features = self.backbone.select(self.backbone(images_BCHW), self.neck.strides)
-        levels = self.neck(features)
+        levels = [self.dropout(level) for level in self.neck(features)]
         return _flatten(self.class_head(levels), self.num_classes), _flatten(self.box_head(levels), 4)
 
 

@@ -118,6 +118,7 @@ def build_network(config: DetectorTrainingConfig, num_classes: int) -> AnchorDet
     backbone = build_backbone(config.backbone, pretrained=config.pretrained)
     backbone.freeze(config.freeze_stride)
     network = build_detector_network(architecture_of(config), backbone, num_classes=num_classes)
+    network.dropout.p = config.dropout
     if config.init:
         start_from(network, config.init)
     network.to(memory_format=torch.channels_last)

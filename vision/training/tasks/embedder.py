@@ -36,7 +36,7 @@ class EmbedderTask(LightningModule):
         """Return the loss of one batch of P people x K crops."""
         crops, person_ids = batch
         raw, centred = self.network.features(crops.contiguous(memory_format=torch.channels_last))
-        logits = self.classifier(centred)
+        logits = self.classifier(F.dropout(centred, self.config.dropout, self.training))
         loss_class = F.cross_entropy(logits, person_ids, label_smoothing=self.config.label_smoothing)
         loss_triplet = batch_hard_triplet_loss(raw.float(), person_ids, margin=self.config.margin)
         accuracy = (logits.argmax(dim=1) == person_ids).float().mean()
