@@ -15,6 +15,7 @@ from typing import Any
 
 from vision.errors import MissingDependencyError
 from vision.io.writers.atomic import AtomicFile
+from vision.types import ImageArray
 
 DPI = 120
 LONGEST_NAME = 24
@@ -114,6 +115,26 @@ def save_figure(figure: Any, path: Path, *, overwrite: bool = True) -> Path:
     """Write the figure as a PNG that appears when it is complete; returns its path."""
     output = AtomicFile(path, overwrite=overwrite)
     output.write(png_bytes(figure))
+    output.commit()
+    return path
+
+
+def picture_bytes(image: ImageArray, *, jpeg_quality: int | None = None) -> bytes:
+    """Return an RGB uint8 [H, W, 3] picture as PNG, or as JPEG of that quality (1 to 95)."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    if jpeg_quality is None:
+        Image.fromarray(image).save(buffer, "PNG")
+    else:
+        Image.fromarray(image).save(buffer, "JPEG", quality=jpeg_quality, optimize=True)
+    return buffer.getvalue()
+
+
+def save_picture(image: ImageArray, path: Path, *, overwrite: bool = True) -> Path:
+    """Write an RGB picture as a PNG that appears when it is complete; returns its path."""
+    output = AtomicFile(path, overwrite=overwrite)
+    output.write(picture_bytes(image))
     output.commit()
     return path
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from vision.cli.eval_detector import detector_command
 from vision.cli.extras import needs_extra
 from vision.cli.options import Device, Overrides
 from vision.reid.config import EmbedderConfig
@@ -18,43 +19,8 @@ from vision.training.embedder_config import HOLDOUT_PEOPLE
 app = typer.Typer(help="Measure a model or tracking results on ground truth.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")]
-Limit = Annotated[
-    int | None, typer.Option("--limit", metavar="N", min=1, help="Use the first N pictures.", show_default="all")
-]
-DETECTOR_SCORE_FLOOR = 0.01
 
-
-@app.command("detector")
-def detector_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model name or folder.")],
-    gt: Annotated[Path, typer.Option("--gt", metavar="DATA", help="COCO file, VOC folder or YOLO data.yaml.")],
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="DIR", help="Folder of the pictures.", show_default="beside the annotations"),
-    ] = None,
-    limit: Limit = None,
-    device: Device = None,
-    overrides: Overrides = None,
-    as_json: Json = False,
-) -> int:
-    """Print COCO metrics of a detector; --set detection.* applies, with a score threshold near 0 unless set."""
-    from vision.cli.options import pipeline_config
-
-    given = [f"detection.conf={DETECTOR_SCORE_FLOOR}", "detection.max_det=100", *(overrides or [])]
-    config = pipeline_config(None, given, device=device)
-    config = replace(config, detection=replace(config.detection, model=model))
-    with needs_extra("eval", "evaluating a detector"):
-        from vision.build import build_detector
-        from vision.evaluation.detection import evaluate_detector
-        from vision.io.listing import relative_name
-        from vision.training.datasets.detection import read_detection_data
-    detector = build_detector(config.detection, config.runtime)
-    annotated, class_names = read_detection_data(gt, detector.class_names, part="val")
-    if images is not None:
-        root = gt if gt.is_dir() else gt.parent
-        annotated = [replace(item, path=images / relative_name(item.path, root)) for item in annotated]
-    _print_scores(evaluate_detector(detector, annotated[:limit], class_names), as_json)
-    return 0
+app.command("detector")(detector_command)
 
 
 @app.command("embedder")
@@ -79,6 +45,50 @@ def embedder_command(
     embedder = build_embedder(replace(config.embedding, model=model), config.runtime)
     assert embedder is not None
     _print_scores(evaluate_reid(embedder, data, holdout=holdout), as_json)
+    return 0
+
+
+@app.command("classifier")
+def classifier_command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model name or folder.")],
+    data: Annotated[
+        Path,
+        typer.Option("--data", metavar="DIR|FILE.csv", help="One folder a class, or a table.", show_default=False),
+    ] = ...,  # type: ignore[assignment]  # typer's mark of a required option
+    holdout: Annotated[
+        float,
+        typer.Option(
+            "--holdout",
+            metavar="SHARE",
+            min=0.0,
+            max=0.99,
+            help="Only what a training with this val_fraction kept.",
+        ),
+    ] = 0.0,
+    confusion: Annotated[bool, typer.Option("--confusion", help="Print the confusion matrix as well.")] = False,
+    device: Device = None,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> int:
+    """Print accuracy and F1, mAP, or errors of a classifier; takes val/ of the data if there is one."""
+    from vision.cli.options import pipeline_config
+
+    config = pipeline_config(None, overrides, device=device)
+    with needs_extra("eval", "evaluating a classifier"):
+        from vision.build import build_frame_classifier
+        from vision.evaluation.classification import evaluate_classifier
+    classifier = build_frame_classifier(replace(config.classification, model=model), config.runtime)
+    scores = evaluate_classifier(classifier, data, holdout=holdout)
+    matrix = scores.confusion if confusion else None
+    if as_json:
+        extra = {} if matrix is None else {"class_names": list(classifier.class_names), "confusion": matrix.tolist()}
+        typer.echo(json.dumps({**scores.metrics, **extra}, indent=2))
+        return 0
+    _print_scores(scores.metrics, as_json)
+    if matrix is not None:
+        typer.echo("rows are true classes, columns predicted ones:")
+        for name, row in zip(classifier.class_names, matrix.tolist(), strict=True):
+            typer.echo(f"{name:20}" + "".join(f"{count:>6}" for count in row))
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from vision.evaluation.matching import IOU, ClassMatches
@@ -14,7 +15,8 @@ from vision.training.datasets.pictures import AnnotatedImage, load_rgb
 from vision.types import Detections, FloatArray, Frame, FrameResult, ImageArray
 
 TILE_WIDTH = 420
-ERROR_TILE = 200
+ERROR_TILE = 240
+BORDER_RGB = (24, 26, 30)
 # A crop shows the box and as much again around it, and never less than this share of the picture's shorter side.
 CONTEXT = 0.75
 SMALLEST_CROP = 0.2
@@ -115,17 +117,16 @@ def error_sheet(
     errors: Sequence[DetectionError], class_names: Sequence[str], *, count: int = 12, columns: int = 6
 ) -> ImageArray | None:
     """Return crops around the first errors, at most one for each picture as long as there are others; None for none."""
-    chosen = _spread(errors, count)
+    annotator = Annotator(class_names, trace_length=0)
     tiles, captions = [], []
-    for error in chosen:
-        crop, box = _crop(load_rgb(error.image.path), np.asarray(error.box, np.float32))
+    for error in _spread(errors, count):
+        tile, box = _crop(load_rgb(error.image.path), np.asarray(error.box, np.float32))
         label = np.array([error.label])
         if error.score is None:
-            tiles.append(draw_objects(crop, box[None], label, class_names))
+            tiles.append(draw_objects(tile, box[None], label, class_names))
         else:
-            # An annotator keeps its pens for one size of picture, and crops have many.
             detection = Detections(box[None], np.array([error.score], np.float32), label)
-            tiles.append(Annotator(class_names, trace_length=0).draw(Frame(crop), _result(detection)))
+            tiles.append(annotator.draw(Frame(tile), _result(detection)))
         captions.append(f"{error.kind}: {error.image.path.name}")
     return contact_sheet(tiles, columns=columns, tile_width=ERROR_TILE, captions=captions) if tiles else None
 
@@ -146,16 +147,25 @@ def _kind(image: AnnotatedImage, box: FloatArray, label: int, taken: set[int]) -
 
 
 def _crop(picture: ImageArray, box: FloatArray) -> tuple[ImageArray, FloatArray]:
-    """Return a square crop around the box, as far as the picture goes, and the box in its pixels."""
+    """Return a square tile with the surroundings of the box, as far as the picture goes, and the box in its pixels.
+
+    The tile has its final size before anything is drawn: lines and letters are then alike on all tiles.
+    """
     height, width = picture.shape[:2]
     side = max(float(max(box[2] - box[0], box[3] - box[1])) * (1 + CONTEXT), SMALLEST_CROP * min(height, width))
     side = min(side, float(max(height, width)))
-    centre_x, centre_y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    left = int(np.clip(centre_x - side / 2, 0, max(width - side, 0)))
-    top = int(np.clip(centre_y - side / 2, 0, max(height - side, 0)))
-    crop = picture[top : top + max(1, round(side)), left : left + max(1, round(side))]
-    offset = np.array([left, top, left, top], np.float32)
-    return np.ascontiguousarray(crop), (box - offset).astype(np.float32)
+    left = float(np.clip((box[0] + box[2] - side) / 2, min(0, width - side), max(width - side, 0)))
+    top = float(np.clip((box[1] + box[3] - side) / 2, min(0, height - side), max(height - side, 0)))
+    if side > width:
+        left = (width - side) / 2
+    if side > height:
+        top = (height - side) / 2
+    scale = ERROR_TILE / side
+    matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    tile = cv2.warpAffine(picture, matrix, (ERROR_TILE, ERROR_TILE), flags=method, borderValue=BORDER_RGB)
+    moved = (box - np.array([left, top, left, top])) * scale
+    return np.asarray(tile, np.uint8), moved.clip(0, ERROR_TILE).astype(np.float32)
 
 
 def _spread(errors: Sequence[DetectionError], count: int) -> list[DetectionError]:
