@@ -21,11 +21,13 @@ class Progress:
     Args:
         label: what is done, shown at the head of the line.
         total: frames expected, or None for a stream or a video that does not say.
+        unit: what is counted, in the plural.
     """
 
-    def __init__(self, label: str, total: int | None) -> None:
+    def __init__(self, label: str, total: int | None, *, unit: str = "frames") -> None:
         self.label = label
         self.total = total
+        self.unit = unit
         self.frames = 0
         self._start_s = time.perf_counter()
         self._end_s: float | None = None
@@ -61,7 +63,7 @@ class Progress:
         """Count one frame, and show it when it is time to."""
         self.frames += 1
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, advance=1, rate=f"{self.frames_per_s:.1f} frames/s")
+            self._bar.update(self._task, advance=1, rate=f"{self.frames_per_s:.1f} {self.unit}/s")
         elif time.perf_counter() >= self._next_line_s:
             self._next_line_s += LINE_PERIOD_S
             typer.echo(self.line(), err=True)
@@ -69,9 +71,10 @@ class Progress:
     def line(self) -> str:
         """Return the plain form, for logs: frames, rate and time left when the total is known."""
         if self.total is None:
-            return f"{self.label}: {self.frames} frames, {self.frames_per_s:.1f} frames/s"
+            return f"{self.label}: {self.frames} {self.unit}, {self.frames_per_s:.1f} {self.unit}/s"
         left_s = max(self.total - self.frames, 0) / max(self.frames_per_s, 1e-9)
-        return f"{self.label}: {self.frames}/{self.total} frames, {self.frames_per_s:.1f} frames/s, {left_s:.0f} s left"
+        done, rate = f"{self.frames}/{self.total} {self.unit}", f"{self.frames_per_s:.1f} {self.unit}/s"
+        return f"{self.label}: {done}, {rate}, {left_s:.0f} s left"
 
 
 def _build_bar() -> Bar:

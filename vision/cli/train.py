@@ -47,7 +47,7 @@ Kind = Annotated[
     str,
     typer.Argument(metavar="KIND", help="detector, embedder, classifier or window.", show_default=False),
 ]
-File = typer.Option(metavar="FILE.json", show_default=False)
+File = typer.Option(metavar="DATA", help="COCO file, VOC folder or YOLO data.yaml.", show_default=False)
 
 
 @app.command("detector")
@@ -68,7 +68,7 @@ def detector_command(
     overrides: Overrides = None,
     print_config: PrintConfig = False,
 ) -> int:
-    """Train an anchor detector on COCO JSON data."""
+    """Train an anchor detector on COCO, VOC or YOLO data."""
     return _train("detector", **locals())
 
 

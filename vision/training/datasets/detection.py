@@ -204,7 +204,7 @@ def _annotated(picture: PictureAnnotations, label_of: dict[int, int]) -> Annotat
 
 def _areas(rows: Sequence[BoxRow]) -> AreaArray | None:
     """Return the stated area of each object, NaN where there is none; None when no row states one."""
-    stated = [row.extra.get("area") for row in rows]
+    stated = [(row.extra or {}).get("area") for row in rows]
     numbers = [float(area) if isinstance(area, int | float) and area > 0 else np.nan for area in stated]
     return None if np.isnan(numbers).all() else np.asarray(numbers, np.float64)
 

@@ -23,6 +23,7 @@ class Finding:
         file: the file concerned.
         found: what is there, in words.
         fix: what to do about it.
+        picture: the picture concerned, when ``file`` is its annotations and it is a single one.
     """
 
     severity: Severity
@@ -30,13 +31,17 @@ class Finding:
     file: Path
     found: str
     fix: str
+    picture: Path | None = None
 
     def __str__(self) -> str:
         return f"{self.file}: {self.found}; {self.fix}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as JSON values."""
-        return asdict(self) | {"file": self.file.as_posix()}
+        return asdict(self) | {
+            "file": self.file.as_posix(),
+            "picture": None if self.picture is None else self.picture.as_posix(),
+        }
 
 
 def by_severity(findings: Iterable[Finding]) -> list[Finding]:

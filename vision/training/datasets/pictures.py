@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from vision.errors import InvalidInputError, MediaError
 from vision.geometry.boxes import clip_boxes
-from vision.io.image_header import read_image_header
+from vision.io.image_header import ImageHeader, read_image_header
+from vision.io.images import decode_image
 from vision.types import FloatArray, ImageArray, IntArray
 
 log = logging.getLogger(__name__)
@@ -51,32 +51,52 @@ class AnnotatedImage:
 
 
 def load_rgb(path: Path) -> ImageArray:
-    """Return a trusted training picture as RGB uint8 [H, W, 3]; raises InvalidInputError naming an unreadable file."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if image is None:
+    """Return a picture as upright RGB uint8 [H, W, 3], decoded as at inference; raises InvalidInputError naming it."""
+    try:
+        return decode_image(path.read_bytes(), source=str(path))
+    except (OSError, InvalidInputError) as exc:
         raise InvalidInputError(
-            f"training picture {path} cannot be read; remove it from the annotations or mend it", path=path
-        )
-    return np.asarray(image, np.uint8)
+            f"training picture {path} cannot be read: {exc}; remove it from the annotations or mend it "
+            "(stride32 data check finds all such pictures)",
+            path=path,
+        ) from exc
 
 
-def readable_images(images: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
+def read_headers(paths: Iterable[Path]) -> dict[Path, ImageHeader | MediaError]:
+    """Return the head of each image file, or the error that reading it gave; each path is read once."""
+    headers: dict[Path, ImageHeader | MediaError] = {}
+    for path in paths:
+        if path not in headers:
+            try:
+                headers[path] = read_image_header(path)
+            except MediaError as exc:
+                headers[path] = exc
+    return headers
+
+
+def readable_images(
+    images: Sequence[AnnotatedImage], headers: Mapping[Path, ImageHeader | MediaError] | None = None
+) -> list[AnnotatedImage]:
     """Return the pictures that are there and whole by their header, with boxes cut to the picture.
 
     The others are reported by name and skipped, and so are boxes that lie wholly outside. No pixel is decoded: a
     picture that is damaged inside is found by ``stride32 data check``.
 
+    Args:
+        images: pictures of a data set.
+        headers: the heads of at least these pictures if they are at hand (``read_headers``); read here otherwise.
+
     Raises:
         InvalidInputError: no picture is left.
     """
+    known = read_headers(image.path for image in images) if headers is None else headers
     kept = []
     for image in images:
-        try:
-            width, height = read_image_header(image.path).size_wh
-        except MediaError as exc:
-            log.warning("skipped %s: not a readable picture (%s)", image.path, exc)
-            continue
-        kept.append(_cut_to_picture(image, (height, width)))
+        header = known[image.path]
+        if isinstance(header, MediaError):
+            log.warning("skipped %s: not a readable picture (%s)", image.path, header)
+        else:
+            kept.append(_cut_to_picture(image, header.size_wh[::-1]))
     if not kept:
         raise InvalidInputError(
             f"none of {len(images)} training pictures can be read, first: {images[0].path if images else 'no entry'}; "

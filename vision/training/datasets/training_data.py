@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from vision.errors import InvalidInputError
-from vision.training.datasets.detection import find_parts, read_detection_data
-from vision.training.datasets.pictures import AnnotatedImage, readable_images
+from vision.training.check.start import check_before_training, warn_of_shared_pictures
+from vision.training.datasets.detection import choose_classes, find_parts, read_annotations, read_detection_data
+from vision.training.datasets.pictures import AnnotatedImage, read_headers, readable_images
 from vision.training.datasets.split import hold_out
 
 log = logging.getLogger(__name__)
@@ -55,42 +55,51 @@ class TrainingData:
 
 
 def load_training_data(config: DetectionDataConfig) -> TrainingData:
-    """Return the readable pictures of a run.
+    """Return the readable pictures of a run after the checks that need no decoding (vision/training/check/start.py).
 
     Raises:
         InvalidInputError: data that cannot be learned from; the message names the file and the remedy.
     """
-    train, held_out, class_names = _read_train(config)
-    val = _read_val(config, class_names) if held_out is None else held_out
-    train += _background(config, class_names, known=train + val)
-    return TrainingData(readable_images(train), readable_images(val), class_names)
+    annotations = read_annotations(config.train_data, "train")
+    headers = read_headers(picture.path for picture in annotations.pictures)
+    check_before_training(annotations, headers, config.classes)
+    train, class_names = choose_classes(annotations, config.classes)
+    if _is_held_out(config):
+        train, val = hold_out(train, config.val_fraction, lambda image: image.path)
+        log.info("no val_data: %d of %d pictures of %s are held out", len(val), len(train), config.train_data)
+        readable_val = readable_images(val, headers)
+    else:
+        val, readable_val = _read_val(config, class_names, check=True)
+        warn_of_shared_pictures((image.path for image in train), (image.path for image in val))
+    background = _background(config, class_names, known=train + val)
+    headers |= read_headers(image.path for image in background)
+    return TrainingData(readable_images(train + background, headers), readable_val, class_names)
 
 
 def load_validation_images(config: DetectionDataConfig, class_names: Sequence[str]) -> list[AnnotatedImage]:
     """Return the readable validation pictures of a run, the same as ``load_training_data`` gives."""
-    if config.val_data is None and "val" not in find_parts(config.train_data):
-        return readable_images(_read_train(config)[1] or [])
-    return readable_images(_read_val(config, class_names))
+    if not _is_held_out(config):
+        return _read_val(config, class_names)[1]
+    train, _ = read_detection_data(config.train_data, class_names, part="train")
+    return readable_images(hold_out(train, config.val_fraction, lambda image: image.path)[1])
 
 
-def _read_train(
-    config: DetectionDataConfig,
-) -> tuple[list[AnnotatedImage], list[AnnotatedImage] | None, tuple[str, ...]]:
-    """Return the pictures to train on, those held out (None when validation has data of its own), the class names."""
-    images, class_names = read_detection_data(config.train_data, config.classes, part="train")
-    if config.val_data is not None or "val" in find_parts(config.train_data):
-        return images, None, class_names
-    train, val = hold_out(images, config.val_fraction, lambda image: image.path)
-    log.info("no val_data: %d of %d pictures of %s are held out", len(val), len(images), config.train_data)
-    return train, val, class_names
+def _is_held_out(config: DetectionDataConfig) -> bool:
+    """Return whether validation pictures have to be taken from the training data."""
+    return config.val_data is None and "val" not in find_parts(config.train_data)
 
 
-def _read_val(config: DetectionDataConfig, class_names: Sequence[str]) -> list[AnnotatedImage]:
+def _read_val(
+    config: DetectionDataConfig, class_names: Sequence[str], *, check: bool = False
+) -> tuple[list[AnnotatedImage], list[AnnotatedImage]]:
+    """Return all validation pictures and the readable ones, with faults logged or raised if ``check``."""
     path = config.train_data if config.val_data is None else config.val_data
-    images, _ = read_detection_data(path, class_names, part="val")
-    if not images:
-        raise InvalidInputError(f"{path} must have pictures to validate on, found none; give other val_data", path=path)
-    return images
+    annotations = read_annotations(path, "val")
+    headers = read_headers(picture.path for picture in annotations.pictures)
+    if check:
+        check_before_training(annotations, headers)
+    images, _ = choose_classes(annotations, class_names)
+    return images, readable_images(images, headers)
 
 
 def _background(
