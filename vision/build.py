@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vision.classification.classifier import FrameClassifier
+from vision.classification.classifier import EngineClassifier
 from vision.classification.config import ClassifierConfig
 from vision.classification.registry import load_named_classifier, with_card_threshold
 from vision.config import PipelineConfig
 from vision.detection.config import DetectorConfig
 from vision.detection.detector import Detector
-from vision.detection.registry import load_detector, with_card_thresholds
+from vision.detection.registry import open_detector, resolve_thresholds
 from vision.detection.tiles import TiledDetector
 from vision.pipeline import Pipeline
 from vision.reid.config import EmbedderConfig
@@ -24,22 +24,17 @@ NO_MODEL = "none"
 
 
 def resolve_config(config: PipelineConfig) -> PipelineConfig:
-    """Return the configuration with the thresholds that the detector's card decides in place of "auto".
-
-    Outputs record this one, so that a result says which threshold made it.
-    """
-    card = find_model(config.detection.model, kind="detector")
-    return replace(config, detection=with_card_thresholds(config.detection, card))
+    """Return the configuration with the thresholds that the detector decides in place of "auto"; outputs record it."""
+    return replace(config, detection=resolve_thresholds(config.detection))
 
 
 def build_detector(config: DetectorConfig, runtime: RuntimeConfig) -> Detector:
     """Return the configured detector, on tiles if ``tile`` says so; raises ModelNotFoundError for an unknown name."""
-    card = find_model(config.model, kind="detector")
     if not config.tile:
-        return load_detector(card, config, runtime)
+        return open_detector(config, runtime)
     # max_det holds for the picture: a tile must not lose what merging would have kept.
     in_tile = replace(config, max_det=max(config.max_det, config.pre_nms))
-    return TiledDetector(load_detector(card, in_tile, runtime), config)
+    return TiledDetector(open_detector(in_tile, runtime), config)
 
 
 def build_embedder(config: EmbedderConfig, runtime: RuntimeConfig) -> Embedder | None:
@@ -49,7 +44,7 @@ def build_embedder(config: EmbedderConfig, runtime: RuntimeConfig) -> Embedder |
     return load_embedder(find_model(config.model, kind="embedder"), runtime, max_batch=config.max_batch)
 
 
-def build_frame_classifier(config: ClassifierConfig, runtime: RuntimeConfig) -> FrameClassifier:
+def build_frame_classifier(config: ClassifierConfig, runtime: RuntimeConfig) -> EngineClassifier:
     """Return the configured classifier of whole frames; raises ModelNotFoundError for an unknown name."""
     return load_named_classifier(config, runtime)
 

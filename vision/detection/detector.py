@@ -15,16 +15,16 @@ from vision.backbones.registry import build_backbone
 from vision.card import ModelCard
 from vision.detection.anchors import AnchorConfig, Anchors, make_anchors
 from vision.detection.architecture import architecture_from, build_network
+from vision.detection.classes import wanted_labels
 from vision.detection.config import DetectorConfig
 from vision.detection.decode import decode_detections
 from vision.detection.network import AnchorDetectorNetwork
-from vision.errors import ConfigError, closest_hint
 from vision.geometry.letterbox import Letterbox
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import Engine, EngineInput, build_engine
 from vision.runtime.preprocess import Normalization, preprocess
 from vision.runtime.weights import card_value, load_into
-from vision.types import Detections, Frame, IntArray
+from vision.types import Detections, Frame
 
 
 class Detector(Protocol):
@@ -60,7 +60,7 @@ class AnchorDetector:
         self.long_side = config.long_side or long_side
         self.config = config
         self.multiple = multiple
-        self._wanted_labels = _labels_of(config.classes, class_names)
+        self._wanted_labels = wanted_labels(config.classes, class_names)
         # A video has one size; a few more serve directories of pictures.
         self._anchors_for = lru_cache(maxsize=32)(lambda size_hw: make_anchors(anchors, size_hw))
 
@@ -100,17 +100,6 @@ class AnchorDetector:
         if self._wanted_labels is None:
             return detections
         return dataclasses.replace(detections, labels=self._wanted_labels[detections.labels])
-
-
-def _labels_of(names: Sequence[str], class_names: Sequence[str]) -> IntArray | None:
-    """Return the distinct labels of the wanted class names, or None for all; ConfigError for an unknown name."""
-    for name in names:
-        if name not in class_names:
-            raise ConfigError(
-                f"detection.classes must be of the detector's {', '.join(class_names)}, got {name!r}"
-                f"{closest_hint(name, class_names)}"
-            )
-    return np.array([class_names.index(name) for name in dict.fromkeys(names)], np.int64) if names else None
 
 
 def load_anchor_detector(card: ModelCard, config: DetectorConfig, runtime: RuntimeConfig) -> AnchorDetector:

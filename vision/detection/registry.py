@@ -8,9 +8,17 @@ from dataclasses import replace
 from vision.card import ModelCard
 from vision.detection.config import FALLBACK_CONF, DetectorConfig
 from vision.detection.detector import Detector, load_anchor_detector
+from vision.detection.torchvision_detectors import (
+    CARD_DETECTORS,
+    COCO_DETECTORS,
+    load_published,
+    load_torchvision_detector,
+    published_name,
+)
 from vision.detection.window import load_window_detector
-from vision.errors import ModelError, closest_hint
+from vision.errors import ConfigError, ModelError, ModelNotFoundError, closest_hint
 from vision.runtime.config import RuntimeConfig
+from vision.store import find_model
 
 Loader = Callable[[ModelCard, DetectorConfig, RuntimeConfig], Detector]
 
@@ -21,7 +29,45 @@ LOADERS: dict[str, Loader] = {
     "ssd": load_anchor_detector,
     "ssdlite": load_anchor_detector,
     "window": load_window_detector,
+    "torchvision": load_torchvision_detector,
 }
+
+
+def open_detector(config: DetectorConfig, runtime: RuntimeConfig) -> Detector:
+    """Return the detector that ``config.model`` names: one of torchvision's COCO detectors, or a model with a card.
+
+    Raises:
+        ModelNotFoundError: nothing has that name. Otherwise as ``load_detector``.
+    """
+    name = published_name(config.model)
+    if name is not None:
+        return load_published(name, resolve_thresholds(config), runtime)
+    if config.weights:
+        raise ConfigError(
+            f"detection.weights is for torchvision's detectors ({', '.join(COCO_DETECTORS)}), got {config.weights} "
+            f"with model {config.model}, which has weights of its own; leave it out"
+        )
+    return load_detector(_find_card(config.model), config, runtime)
+
+
+def resolve_thresholds(config: DetectorConfig) -> DetectorConfig:
+    """Return the configuration with the numbers that the model ``config.model`` stands for in place of "auto".
+
+    Outputs record this one, so that a result says which threshold made it.
+    """
+    name = published_name(config.model)
+    if name is None:
+        return with_card_thresholds(config, _find_card(config.model))
+    iou = COCO_DETECTORS[name].nms_iou if config.iou == "auto" else config.iou
+    return replace(config, conf=config.score_floor, iou=iou)
+
+
+def _find_card(model: str) -> ModelCard:
+    """Return the card of a model of the store; the error for an unknown name offers torchvision's detectors too."""
+    try:
+        return find_model(model, kind="detector")
+    except ModelNotFoundError as exc:
+        raise ModelNotFoundError(model, [*exc.known, *COCO_DETECTORS], kind="detector") from exc
 
 
 def load_detector(card: ModelCard, config: DetectorConfig, runtime: RuntimeConfig) -> Detector:
@@ -48,9 +94,12 @@ def load_detector(card: ModelCard, config: DetectorConfig, runtime: RuntimeConfi
 def with_card_thresholds(config: DetectorConfig, card: ModelCard) -> DetectorConfig:
     """Return the configuration with numbers for ``conf`` and ``iou``.
 
-    ``conf`` is the configuration's own, else the card's best-F1 threshold, else 0.35.
+    ``conf`` is the configuration's own, else the card's best-F1 threshold, else 0.35. ``iou`` is the configuration's
+    own, else what torchvision published its detector with, else 0.5.
     """
-    return replace(config, conf=_best_f1_conf(card) if config.conf == "auto" else config.conf, iou=config.nms_iou)
+    published = CARD_DETECTORS.get(card.architecture.get("model", ""))
+    iou = published.nms_iou if config.iou == "auto" and published is not None else config.nms_iou
+    return replace(config, conf=_best_f1_conf(card) if config.conf == "auto" else config.conf, iou=iou)
 
 
 def _best_f1_conf(card: ModelCard) -> float:
