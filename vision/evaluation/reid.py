@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from vision.errors import InvalidInputError
 from vision.training.embedder_config import HOLDOUT_PEOPLE
@@ -39,15 +40,7 @@ def evaluate_embeddings(embeddings: FloatArray, person_ids: IntArray, camera_ids
             f"{len(person_ids)} and {len(camera_ids)}; filter all three alike"
         )
     ranks, precisions = [], []
-    for row, similarity in enumerate(embeddings @ embeddings.T):
-        same_person = person_ids == person_ids[row]
-        gallery = ~(same_person & (camera_ids == camera_ids[row]))
-        matches = same_person[gallery]
-        if not matches.any():
-            continue
-        # lexsort's last key counts most: by falling similarity, wrong people first among equals.
-        order = np.lexsort((matches, -similarity[gallery]))
-        hits = np.flatnonzero(matches[order])
+    for _, _, hits in ranked_galleries(embeddings, person_ids, camera_ids):
         ranks.append(hits[0])
         precisions.append(np.mean(np.arange(1, len(hits) + 1) / (hits + 1)))
     if not ranks:
@@ -59,6 +52,45 @@ def evaluate_embeddings(embeddings: FloatArray, person_ids: IntArray, camera_ids
         "mAP": float(np.mean(precisions)),
         "queries": float(len(first)),
     }
+
+
+def ranked_galleries(
+    embeddings: FloatArray, person_ids: IntArray, camera_ids: IntArray
+) -> Iterator[tuple[int, IntArray, IntArray]]:
+    """Yield for each query with something to find its row, its gallery's rows by falling similarity, and the positions
+    in that order (from 0) where its person is found; see ``evaluate_embeddings``."""
+    for row, similarity in enumerate(embeddings @ embeddings.T):
+        same_person = person_ids == person_ids[row]
+        gallery = np.flatnonzero(~(same_person & (camera_ids == camera_ids[row])))
+        matches = same_person[gallery]
+        if matches.any():
+            # lexsort's last key counts most: by falling similarity, wrong people first among equals.
+            order = np.lexsort((matches, -similarity[gallery]))
+            yield row, gallery[order], np.flatnonzero(matches[order])
+
+
+def rank_curve(
+    embeddings: FloatArray, person_ids: IntArray, camera_ids: IntArray, *, depth: int = 20
+) -> npt.NDArray[np.float64]:
+    """Return float64 [depth]: the share of queries whose person is among the first 1, 2, ... of the gallery."""
+    first = np.asarray([hits[0] for _, _, hits in ranked_galleries(embeddings, person_ids, camera_ids)])
+    if not len(first):
+        return np.zeros(depth)
+    return np.asarray([(first < rank).mean() for rank in range(1, depth + 1)], np.float64)
+
+
+def pair_distances(
+    embeddings: FloatArray, person_ids: IntArray, camera_ids: IntArray
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return the cosine distances of all pairs of one person in two cameras, and of two people in one camera.
+
+    These are the pairs to tell apart: the first a tracker should join, the second it may confuse.
+    """
+    upper = np.triu_indices(len(embeddings), 1)
+    distances = (1 - embeddings @ embeddings.T)[upper].astype(np.float32)
+    same_person = person_ids[upper[0]] == person_ids[upper[1]]
+    same_camera = camera_ids[upper[0]] == camera_ids[upper[1]]
+    return distances[same_person & ~same_camera], distances[~same_person & same_camera]
 
 
 def distance_limit(
