@@ -153,4 +153,4 @@ def _as_2d_norm(norm: nn.BatchNorm1d) -> nn.BatchNorm2d:
         track_running_stats=norm.track_running_stats,
     )
     converted.load_state_dict(norm.state_dict())
-    return converted
+    return converted.requires_grad_(all(parameter.requires_grad for parameter in norm.parameters()))

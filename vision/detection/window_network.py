@@ -123,11 +123,18 @@ class WindowNetwork(nn.Module):
         dense: the converted classifier.
     """
 
-    def __init__(self, architecture: WindowArchitecture, num_classes: int, *, pretrained: bool | Path = False) -> None:
+    def __init__(
+        self,
+        architecture: WindowArchitecture,
+        num_classes: int,
+        *,
+        pretrained: bool | Path = False,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.architecture = architecture
         self.num_classes = num_classes
-        classifier = build_window_classifier(architecture, num_classes, pretrained=pretrained)
+        classifier = build_window_classifier(architecture, num_classes, pretrained=pretrained, dropout=dropout)
         self.geometry = WindowGeometry(classifier.native_hw, architecture.stride, architecture.sides_hw)
         self.dense = convert_classifier(classifier)
 
@@ -150,9 +157,15 @@ def split_outputs(logits: Tensor, num_classes: int) -> tuple[Tensor, Tensor, Ten
 
 
 def build_window_classifier(
-    architecture: WindowArchitecture, num_classes: int, *, pretrained: bool | Path = False
+    architecture: WindowArchitecture, num_classes: int, *, pretrained: bool | Path = False, dropout: float = 0.0
 ) -> Classifier:
     """Return the classifier of single crops of its ``native_hw``, with dense layers.
+
+    Args:
+        architecture: what it is built from.
+        num_classes: classes, background not counted.
+        pretrained: as for ``build_classifier``.
+        dropout: rate before the last layer. The layer is there at rate 0 too: names of weights do not depend on it.
 
     Raises:
         ConfigError: the backbone has no such stride or not so many blocks.
@@ -186,6 +199,7 @@ def build_window_classifier(
         nn.Linear(channels * rows * columns, architecture.hidden),
         nn.BatchNorm1d(architecture.hidden),
         nn.ReLU(),
+        nn.Dropout(dropout),
         predict,
     )
     crop_hw = (field.size + (rows - 1) * field.stride, field.size + (columns - 1) * field.stride)

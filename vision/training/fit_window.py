@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from vision.training.datasets.training_data import load_training_data
-from vision.training.datasets.windows import WindowPatches, collate
+from vision.training.datasets.windows import PictureCache, WindowPatches, collate
 from vision.training.export_window import export_window
 from vision.training.recipe import Parts, Recipe
 from vision.training.run import train
@@ -30,11 +30,12 @@ def prepare_window(config: WindowTrainingConfig) -> Callable[[WindowTrainingConf
         InvalidInputError: annotations or pictures cannot be used; the message names the file.
     """
     data = load_training_data(config)
+    cache = PictureCache(config.cache_mb)
 
     def make(config: WindowTrainingConfig) -> Parts:
         task = WindowTask(config, data.class_names, data.val)
         network = task.network
-        patches = WindowPatches(data.train, config, network.geometry, network.backbone.normalization)
+        patches = WindowPatches(data.train, config, network.geometry, network.backbone.normalization, cache)
         task.patches = patches
         loader = DataLoader(
             patches,

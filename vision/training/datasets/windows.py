@@ -59,6 +59,7 @@ class WindowPatches(Dataset[tuple[torch.Tensor, WindowTarget]]):
         config: WindowTrainingConfig,
         geometry: WindowGeometry,
         normalization: Normalization,
+        cache: PictureCache | None = None,
     ) -> None:
         self.images = list(images)
         self.config = config
@@ -66,7 +67,7 @@ class WindowPatches(Dataset[tuple[torch.Tensor, WindowTarget]]):
         span = (config.patch_windows - 1) * geometry.stride
         self.patch_hw = (geometry.crop_hw[0] + span, geometry.crop_hw[1] + span)
         self.jitter = SHIFT_JITTER * span
-        self.cache = PictureCache(config.cache_mb)
+        self.cache = PictureCache(config.cache_mb) if cache is None else cache
         red, green, blue = (round(value) for value in normalization.mean)
         self._fill = (red, green, blue)
         self.mined_pictures: IntArray = np.zeros(0, np.int64)

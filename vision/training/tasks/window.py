@@ -188,7 +188,7 @@ def mine_false_positives(
 
 def build_network(config: WindowTrainingConfig, num_classes: int) -> WindowNetwork:
     """Return the network that a training configuration describes, frozen as it says."""
-    network = WindowNetwork(architecture_of(config), num_classes, pretrained=config.pretrained)
+    network = WindowNetwork(architecture_of(config), num_classes, pretrained=config.pretrained, dropout=config.dropout)
     network.backbone.freeze(config.freeze_stride)
     network.to(memory_format=torch.channels_last)
     return network
