@@ -20,6 +20,8 @@ from vision.cli.options import pipeline_config
 from vision.config import PipelineConfig, load_config, parse_value
 from vision.training.config import DetectorTrainingConfig
 from vision.training.embedder_config import EmbedderTrainingConfig
+from vision.training.kinds import config_class
+from vision.training.search_space import read_parameter
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [
@@ -179,16 +181,18 @@ def test_command_lines_parse(place: str, words: list[str]) -> None:
     overrides = parsed.get("overrides") or []
     if path[:1] == ["train"]:
         check_training_overrides(path[1], overrides)
+    elif path[0] in ("tune", "lr-find"):
+        check_training_overrides(parsed["kind"], overrides)
+        for text in parsed.get("param") or ():
+            read_parameter(text, config_class(parsed["kind"]))
     elif overrides:
         pipeline_config(None, overrides)
 
 
 def check_training_overrides(task: str, overrides: Sequence[str]) -> None:
     """Check the keys and values of ``--set``; fields without a default get one first, as the options would give it."""
-    if task == "detector":
-        load_config(None, DetectorTrainingConfig, ["train_data=a.json", "val_data=b.json", *overrides])
-    else:
-        load_config(None, EmbedderTrainingConfig, ["data=crops", *overrides])
+    data = {"detector": ["train_data=a.json"], "window": ["train_data=a.json"]}.get(task, ["data=crops"])
+    load_config(None, config_class(task), [*data, *overrides])
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ ConfigT = TypeVar("ConfigT", bound=TrainingConfig)
 STEPS = 2
 # Kept free: pictures with more objects than those tried need more, and so do other programs.
 MARGIN = 0.15
-LARGEST = 1024
+SMALLEST, LARGEST = 2, 1024  # batch norm cannot train on one sample
 
 
 def largest_batch(config: ConfigT, make: Callable[[ConfigT], Parts], *, field: str) -> int:
@@ -32,22 +32,21 @@ def largest_batch(config: ConfigT, make: Callable[[ConfigT], Parts], *, field: s
     On CUDA by running out of memory and coming back; on the CPU, where that would end the process, by extrapolating the
     peak of smaller batches. At most the size of the training set, and ``LARGEST``.
     """
-    smallest = 2 if field == "people" else 1
     size = getattr(config, field)
-    whole = max(smallest, min(LARGEST, len(make(config).loader) * size))
+    whole = max(SMALLEST, min(LARGEST, len(make(config).loader) * size))
 
     def run(batch: int) -> None:
-        attempt = replace(config, **{field: batch}, accumulate=1)
+        attempt = replace(config, accumulate=1, **{field: batch})  # type: ignore[arg-type]  # a name of a field
         run_steps(attempt, make(attempt), STEPS)
         gc.collect()
 
     if config.device != "cpu" and torch.cuda.is_available():
-        found = search_by_failure(lambda batch: _fits_cuda(run, batch), smallest, whole)
-        found = max(smallest, int(found * (1 - MARGIN))) if found < whole else found
+        found = search_by_failure(lambda batch: _fits_cuda(run, batch), SMALLEST, whole)
+        found = max(SMALLEST, int(found * (1 - MARGIN))) if found < whole else found
     else:
         limit = int(available_bytes() * (1 - MARGIN)) // config.devices
         found = search_by_peak(
-            lambda batch: _peak_bytes(run, batch), smallest, whole, base=resident_bytes(), limit=limit
+            lambda batch: _peak_bytes(run, batch), SMALLEST, whole, base=resident_bytes(), limit=limit
         )
     log.info("the largest %s that fits the memory is %d (the learning rate stays %g)", field, found, config.lr)
     return found

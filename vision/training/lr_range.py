@@ -33,8 +33,8 @@ CURVE_CSV, CURVE_PNG = "lr_curve.csv", "lr_curve.png"
 # A run whose smoothed loss is this many times its first value above its lowest has diverged.
 DIVERGED = 3.0
 SMOOTHING = 0.9
-# The loss may rise by this share of its whole fall and still count as being at its lowest: noise.
-TOLERANCE = 0.05
+# The loss may rise by this share of its whole fall, and by twice its noise, and still count as being at its lowest.
+TOLERANCE = 0.02
 # Less of a fall than this share of the first loss is no learning.
 LEAST_FALL = 0.02
 
@@ -148,7 +148,8 @@ def read_curve(rates: FloatArray, losses: FloatArray, *, diverged: bool) -> Rang
         )
     # What runs away at the end must not reach back through the smoothing: it counts as the first loss.
     capped = np.minimum(losses, losses[:3].max() * (1 + DIVERGED))
-    smoothed = gaussian_filter1d(capped.astype(np.float64), sigma=max(1.0, count / 50), mode="nearest")
+    width = max(1.0, count / 50)
+    smoothed = gaussian_filter1d(capped.astype(np.float64), sigma=width, mode="nearest")
     lowest = int(smoothed.argmin())
     fall = float(smoothed[0] - smoothed[lowest])
     if fall < LEAST_FALL * abs(float(smoothed[0])):
@@ -156,7 +157,9 @@ def read_curve(rates: FloatArray, losses: FloatArray, *, diverged: bool) -> Rang
             f"the loss must fall at some rate, it fell from {smoothed[0]:.4g} to {smoothed[lowest]:.4g} at most; "
             "begin at a lower rate (--from), take more steps (--steps), or check the data (stride32 data check)"
         )
-    above = np.flatnonzero(smoothed[lowest:] > smoothed[lowest] + TOLERANCE * fall)
+    # Median deviation of single losses, and what a Gaussian mean of them leaves of it.
+    noise = 1.48 * float(np.median(np.abs(capped - smoothed)[: lowest + 1])) / math.sqrt(2 * math.sqrt(math.pi) * width)
+    above = np.flatnonzero(smoothed[lowest:] > smoothed[lowest] + TOLERANCE * fall + 2 * noise)
     last = lowest + int(above[0]) - 1 if len(above) else count - 1
     return RangeTest(rates, losses, smoothed, float(rates[last]), diverged or bool(len(above)))
 

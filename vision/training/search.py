@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -140,13 +139,9 @@ def _run_trials(study: optuna.Study, recipe: Recipe[ConfigT], config: ConfigT, p
     wanted = plan.trials or (len(list(combinations(plan.parameters))) if plan.method == "grid" else 20)
     while (number := count_done(study)) < wanted:
         trial = study.ask()
-        started = time.monotonic()
         log.info("trial %d (%d of %d)", trial.number, number + 1, wanted)
-        try:
-            _run_one(study, trial, recipe, config, plan, metric)
-        finally:
-            trial.set_user_attr("seconds", round(time.monotonic() - started, 1))
-            gc.collect()
+        _run_one(study, trial, recipe, config, plan, metric)
+        gc.collect()
 
 
 def _run_one(

@@ -151,7 +151,7 @@ def _write_table(trials: Sequence[FrozenTrial], keys: Sequence[str], metric: str
                 trial.state.name.lower(),
                 "" if value is None else f"{value:.6g}",
                 trial.last_step or "",
-                trial.user_attrs.get("seconds", ""),
+                "" if trial.duration is None else f"{trial.duration.total_seconds():.1f}",
                 *(trial.params.get(key, "") for key in keys),
                 trial.user_attrs.get("error", ""),
             ]
