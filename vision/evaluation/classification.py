@@ -20,6 +20,7 @@ from vision.types import FloatArray, Frame, IntArray
 
 if TYPE_CHECKING:
     from vision.classification.classifier import EngineClassifier
+    from vision.training.datasets.label_checks import LabelledPicture
 
 # Prefix of the F1 of one class among the metrics.
 CLASS_F1 = "f1/"
@@ -76,16 +77,24 @@ def evaluate_classifier(classifier: EngineClassifier, data: Path, *, holdout: fl
 
 def predict(classifier: EngineClassifier, data: Path, *, holdout: float = 0.0) -> tuple[FloatArray, FloatArray]:
     """Return outputs and targets, both [N, K], of the pictures that ``evaluate_classifier`` measures."""
-    from vision.training.datasets.labels import load_measured_pictures, target_array
+    from vision.training.datasets.labels import load_measured_pictures
+
+    pictures = load_measured_pictures(data, classifier.readout.task, classifier.class_names, holdout=holdout)
+    return predict_pictures(classifier, pictures)
+
+
+def predict_pictures(
+    classifier: EngineClassifier, pictures: Sequence[LabelledPicture]
+) -> tuple[FloatArray, FloatArray]:
+    """Return outputs and targets, both [N, K], of labelled pictures."""
+    from vision.training.datasets.labels import target_array
     from vision.training.datasets.pictures import load_rgb
 
-    task, names = classifier.readout.task, classifier.class_names
-    pictures = load_measured_pictures(data, task, names, holdout=holdout)
     outputs = [
         classifier.outputs([Frame(load_rgb(picture.path)) for picture in pictures[start : start + CHUNK]])
         for start in range(0, len(pictures), CHUNK)
     ]
-    return np.concatenate(outputs), target_array(pictures, task, len(names))
+    return np.concatenate(outputs), target_array(pictures, classifier.readout.task, len(classifier.class_names))
 
 
 def best_threshold(outputs: FloatArray, targets: FloatArray) -> float:

@@ -18,6 +18,7 @@ FALSE_ACCEPTS = 0.002
 
 if TYPE_CHECKING:
     from vision.reid.embedder import Embedder
+    from vision.training.datasets.crops import CropSet
 
 
 def evaluate_embeddings(embeddings: FloatArray, person_ids: IntArray, camera_ids: IntArray) -> dict[str, float]:
@@ -121,6 +122,19 @@ def evaluate_reid(
         people: ids to evaluate; None takes those that training on this folder holds out.
         holdout: how many those are; 0 takes everybody.
     """
+    return measure_crops(*embed_folder(embedder, folder, people, holdout=holdout))
+
+
+def measure_crops(embeddings: FloatArray, crops: CropSet) -> dict[str, float]:
+    """Return ``evaluate_embeddings`` and ``distance_limit`` of the embeddings [N, D] of N crops."""
+    known = embeddings, crops.person_ids, crops.camera_ids
+    return {**evaluate_embeddings(*known), "distance_limit": distance_limit(*known)}
+
+
+def embed_folder(
+    embedder: Embedder, folder: Path, people: Sequence[str] | None = None, *, holdout: int = HOLDOUT_PEOPLE
+) -> tuple[FloatArray, CropSet]:
+    """Return the embeddings [N, D] and crops that ``evaluate_reid`` measures."""
     from vision.training.datasets.crops import load_crops, read_crop_folder, split_people
 
     files = read_crop_folder(folder)
@@ -128,5 +142,4 @@ def evaluate_reid(
     if people is None:
         people = split_people(everybody, holdout)[1] if holdout else everybody
     crops = load_crops(files, people)
-    known = embedder.embed_crops(crops.images), crops.person_ids, crops.camera_ids
-    return {**evaluate_embeddings(*known), "distance_limit": distance_limit(*known)}
+    return embedder.embed_crops(crops.images), crops

@@ -15,12 +15,14 @@ from vision.classification.classifier import load_classifier
 from vision.classification.config import ClassifierConfig
 from vision.classification.input import InputSpec
 from vision.classification.readout import Readout
-from vision.evaluation.classification import CLASS_F1, Scores, best_threshold, measure, predict
+from vision.evaluation.classification import CLASS_F1, Scores, best_threshold, measure, predict_pictures
 from vision.runtime.config import RuntimeConfig
 from vision.store import file_sha256
 from vision.training.classifier_config import ClassifierTrainingConfig
 from vision.training.datasets.label_files import find_parts
+from vision.training.datasets.labels import load_measured_pictures
 from vision.training.export import save_weights, training_command
+from vision.training.report.answers import ClassifierAnswers, save_outputs
 from vision.training.run import write_metrics
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,8 @@ def export_classifier(config: ClassifierTrainingConfig, readout: Readout, spec: 
     runtime = RuntimeConfig(device="cpu", threads=config.threads)
     classifier = load_classifier(card, ClassifierConfig(top=0), runtime)
     data, holdout = measured_data(config)
-    outputs, targets = predict(classifier, data, holdout=holdout)
+    pictures = load_measured_pictures(data, readout.task, readout.class_names, holdout=holdout)
+    outputs, targets = predict_pictures(classifier, pictures)
     classifier.close()
     if readout.task == "multilabel":
         # Rounded to the digits that the card shows, and before measuring: the card's threshold gives the card's F1.
@@ -55,6 +58,7 @@ def export_classifier(config: ClassifierTrainingConfig, readout: Readout, spec: 
     if scores.confusion is not None:
         _write_confusion(config.out / CONFUSION_FILE, scores, readout)
     write_card(folder, dataclasses.replace(card, metrics=tuple(_metric_rows(config, scores, holdout))))
+    save_outputs(config.out, ClassifierAnswers(outputs, targets, tuple(picture.path for picture in pictures)))
     shown = " ".join(f"{name}={value:.4f}" for name, value in scores.metrics.items() if not name.startswith(CLASS_F1))
     log.info("exported %s: %s", folder, shown)
     return folder

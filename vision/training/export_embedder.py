@@ -11,12 +11,13 @@ import torch
 
 from vision.backbones.registry import build_backbone
 from vision.card import ModelCard, write_card
-from vision.evaluation.reid import evaluate_reid
+from vision.evaluation.reid import embed_folder, measure_crops
 from vision.reid.embedder import load_embedder
 from vision.runtime.config import RuntimeConfig
 from vision.store import file_sha256
 from vision.training.embedder_config import HOLDOUT_PEOPLE, EmbedderTrainingConfig
 from vision.training.export import save_weights, training_command
+from vision.training.report.answers import EmbedderAnswers, save_embeddings
 from vision.training.run import write_metrics
 
 log = logging.getLogger(__name__)
@@ -32,10 +33,12 @@ def export_embedder(config: EmbedderTrainingConfig) -> Path:
     weights_path = save_weights(config.out, folder)
     card = _card(config, folder, file_sha256(weights_path))
     embedder = load_embedder(card, RuntimeConfig(device="cpu", threads=config.threads))
-    metrics = evaluate_reid(embedder, config.data, holdout=config.holdout_people)
+    embeddings, crops = embed_folder(embedder, config.data, holdout=config.holdout_people)
     embedder.close()
+    metrics = measure_crops(embeddings, crops)
     write_metrics(config.out, metrics)
     write_card(folder, dataclasses.replace(card, metrics=tuple(_metric_rows(config, metrics))))
+    save_embeddings(config.out, EmbedderAnswers(embeddings, crops.person_ids, crops.camera_ids, crops.paths))
     log.info("exported %s: %s", folder, " ".join(f"{name}={value:.4f}" for name, value in metrics.items()))
     return folder
 

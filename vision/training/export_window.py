@@ -13,17 +13,18 @@ from vision.backbones.registry import build_backbone
 from vision.card import ModelCard, write_card
 from vision.detection.config import DetectorConfig
 from vision.detection.window import FAMILY, load_window_detector
-from vision.evaluation.detection import evaluate_detector
+from vision.evaluation.detection import coco_metrics, detect_images
 from vision.runtime.config import RuntimeConfig
 from vision.store import file_sha256
 from vision.training.datasets.training_data import load_validation_images
 from vision.training.export import save_weights, training_command
+from vision.training.report.answers import save_detections
 from vision.training.run import write_metrics
 from vision.training.tasks.window import EVALUATION_CONF, architecture_of
 from vision.training.window_config import WindowTrainingConfig
 
 log = logging.getLogger(__name__)
-CARD_METRICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "f1", "f1_conf")
+CARD_METRICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "f1", "f1_conf", "f1_cross")
 
 
 def export_window(config: WindowTrainingConfig, class_names: tuple[str, ...]) -> Path:
@@ -37,9 +38,11 @@ def export_window(config: WindowTrainingConfig, class_names: tuple[str, ...]) ->
     settings = DetectorConfig(conf=EVALUATION_CONF, max_det=100)
     detector = load_window_detector(card, settings, RuntimeConfig(device="cpu", threads=config.threads))
     images = load_validation_images(config, class_names)
-    metrics = evaluate_detector(detector, images, class_names)
+    found = detect_images(detector, images)
+    metrics = coco_metrics(images, found, class_names)
     write_metrics(config.out, metrics)
     write_card(folder, dataclasses.replace(card, metrics=tuple(_metric_rows(config, metrics, len(images)))))
+    save_detections(config.out, images, found, class_names)
     log.info("exported %s: %s", folder, " ".join(f"{name}={value:.4f}" for name, value in metrics.items()))
     return folder
 

@@ -42,12 +42,13 @@ class CropFile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CropSet:
-    """Decoded crops: images uint8 RGB, person_ids int64 [N] (index into people) and camera_ids int64 [N]."""
+    """Decoded crops: images uint8 RGB, person_ids int64 [N] (index into people), camera_ids int64 [N], their files."""
 
     images: list[ImageArray]
     person_ids: IntArray
     camera_ids: IntArray
     people: tuple[str, ...]
+    paths: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -99,7 +100,7 @@ def load_crops(files: Sequence[CropFile], people: Sequence[str], size_hw: tuple[
     from a training that may have one core.
     """
     index = {person: i for i, person in enumerate(people)}
-    images, person_ids, camera_ids = [], [], []
+    images, person_ids, camera_ids, paths = [], [], [], []
     for file in files:
         if file.person not in index:
             continue
@@ -110,9 +111,12 @@ def load_crops(files: Sequence[CropFile], people: Sequence[str], size_hw: tuple[
         images.append(np.asarray(image if size_hw is None else resize(image, size_hw), np.uint8))
         person_ids.append(index[file.person])
         camera_ids.append(file.camera)
+        paths.append(file.path)
     if not images:
         raise InvalidInputError(f"none of the crops of {len(index)} people can be read; check the folder")
-    return CropSet(images, np.asarray(person_ids, np.int64), np.asarray(camera_ids, np.int64), tuple(people))
+    return CropSet(
+        images, np.asarray(person_ids, np.int64), np.asarray(camera_ids, np.int64), tuple(people), tuple(paths)
+    )
 
 
 @dataclass(frozen=True, slots=True)
