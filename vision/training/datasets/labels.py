@@ -24,7 +24,7 @@ from vision.types import FloatArray
 
 log = logging.getLogger(__name__)
 
-# Bins of a regression's values that are each split, so that both sides see small and large ones.
+# Bins of a regression's values that are each split, so that both sides see small and large ones; fewer when few.
 VALUE_BINS = 5
 DECODE_THREADS = 4
 
@@ -83,18 +83,20 @@ def split_stratified(
 ) -> tuple[list[LabelledPicture], list[LabelledPicture]]:
     """Return the pictures to train on and those held out: about ``fraction`` of each class, by a hash of file names.
 
-    A picture with several classes counts for its rarest one, values for one of five bins. A class with one picture
-    stays in training.
+    A picture with several classes counts for its rarest one, values for one of five bins. Where classes exclude each
+    other, one with a single picture stays in training.
     """
     groups: dict[object, list[LabelledPicture]] = {}
     for picture, key in zip(pictures, _strata(pictures), strict=True):
         groups.setdefault(key, []).append(picture)
     kept: list[LabelledPicture] = []
     held: list[LabelledPicture] = []
-    for group in groups.values():
-        if len(group) == 1:
-            kept += group
-            continue
+    single = [group[0] for group in groups.values() if len(group) == 1]
+    exclusive = all(len(picture.labels) == 1 for picture in pictures)
+    if exclusive or len(single) == 1:
+        kept += single
+        single = []
+    for group in [*(group for group in groups.values() if len(group) > 1), *([single] if single else [])]:
         group_kept, group_held = hold_out(group, fraction, lambda picture: picture.path)
         kept += group_kept
         held += group_held
@@ -119,7 +121,8 @@ def target_array(pictures: Sequence[LabelledPicture], task: Task, class_count: i
 def _strata(pictures: Sequence[LabelledPicture]) -> list[object]:
     values = np.asarray([picture.value for picture in pictures], np.float64)
     if len(values) and np.isfinite(values).all():
-        edges = np.quantile(values, np.linspace(0, 1, VALUE_BINS + 1)[1:-1])
+        bins = min(VALUE_BINS, max(1, len(values) // VALUE_BINS))
+        edges = np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1])
         return [int(number) for number in np.digitize(values, edges)]
     counts = Counter(label for picture in pictures for label in picture.labels)
     return [min(picture.labels, key=lambda label: (counts[label], label), default=None) for picture in pictures]
