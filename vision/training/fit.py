@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
+from vision.training.anchor_check import log_anchor_fit
 from vision.training.config import DetectorTrainingConfig
 from vision.training.datasets.augmented import DetectionDataset, collate
 from vision.training.datasets.training_data import load_training_data
@@ -16,7 +17,7 @@ from vision.training.export_detector import export_detector
 from vision.training.recipe import Parts, Recipe
 from vision.training.run import train
 from vision.training.sampling import EpochSampler
-from vision.training.tasks.detector import DetectorTask
+from vision.training.tasks.detector import DetectorTask, architecture_of
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ def prepare_detector(config: DetectorTrainingConfig) -> Callable[[DetectorTraini
         InvalidInputError: annotations or pictures cannot be used; the message names the file.
     """
     data = load_training_data(config)
+    log_anchor_fit(config, architecture_of(config).anchors, data.train)
 
     def make(config: DetectorTrainingConfig) -> Parts:
         task = DetectorTask(config, data.class_names, data.val)
