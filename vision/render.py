@@ -117,14 +117,14 @@ def write_classification(picture: ImageArray, classification: Classification) ->
     ]
     if classification.value is not None:
         lines = [(f"{classification.value:.4g} {classification.unit}".rstrip(), _TEXT_RGB)]
-    scale = max(0.3, 0.6 * math.hypot(*picture.shape[:2]) / 1469)
+    scale = max(0.4, 0.7 * math.hypot(*picture.shape[:2]) / 1469)
     thickness = max(1, round(scale))
     sizes = [cv2.getTextSize(text, _CAPTION_FONT, scale, thickness)[0] for text, _ in lines]
     step = round(36 * scale)
     if not lines:
         return
     width = min(picture.shape[1], max(size[0] for size in sizes) + step)
-    panel = picture[: step * len(lines) + step // 3, :width]
+    panel = picture[: step * len(lines) + step // 2, :width]
     panel[:] = panel // 4
     for row, (text, rgb) in enumerate(lines, start=1):
         cv2.putText(picture, text, (step // 2, row * step), _CAPTION_FONT, scale, rgb, thickness, cv2.LINE_AA)

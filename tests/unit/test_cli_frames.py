@@ -18,7 +18,7 @@ from vision.cli.progress import Progress
 from vision.cli.sheet import SharedAnnotator, SheetWriter
 from vision.errors import ConfigError, OutputExistsError
 from vision.io.writers.base import Writer
-from vision.types import Detections, Frame, FrameResult, ImageArray, Tracks, TrackState
+from vision.types import Classification, Detections, Frame, FrameResult, ImageArray, Tracks, TrackState
 
 
 def result(index: int, ids: tuple[int, ...] = ()) -> FrameResult:
@@ -199,3 +199,14 @@ def test_the_sheet_prefers_the_busiest_frame_of_each_part(tmp_path: Path) -> Non
         picture = np.asarray(sheet.convert("L"))
     tiles = picture[40:200, 100:220].mean(), picture[40:200, 420:540].mean()
     assert min(tiles) > 150, "both bright frames, one in each half, must be shown"
+
+
+def test_a_run_of_classifications_is_summed_up_by_class() -> None:
+    summary = RunSummary(seconds=1.0)
+    for index, names in enumerate((("cat", "dog"), ("dog", "cat"), ("cat", "dog"))):
+        found = Classification(np.array([0, 1]), np.array([0.9, 0.1], np.float32), names, assigned=1)
+        summary.add(FrameResult(index, classification=found))
+    assert summary.line().endswith("cat 2, dog 1")
+    measured = RunSummary(seconds=1.0)
+    measured.add(FrameResult(0, classification=Classification(np.zeros(0), np.zeros(0), value=1.0)))
+    assert measured.line().endswith("classified")

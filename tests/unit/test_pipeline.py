@@ -13,7 +13,7 @@ from vision.errors import InvalidInputError, StateError
 from vision.pipeline import QUEUE_DEPTH, Pipeline
 from vision.tracking.config import TrackerConfig
 from vision.tracking.tracker import Tracker
-from vision.types import Detections, Frame, FrameResult
+from vision.types import Classification, Detections, Frame, FrameResult
 
 PATIENCE_S = 30.0
 
@@ -219,3 +219,30 @@ def test_a_closed_pipeline_refuses_frames() -> None:
         pipeline.process(frames(1)[0])
     with pytest.raises(StateError):
         list(pipeline.run(frames(1)))
+
+
+class BrightnessClassifier:
+    """Calls every frame dark and is sure of its number."""
+
+    class_names = ("dark",)
+
+    def classify(self, frames: Sequence[Frame]) -> list[Classification]:
+        return [
+            Classification(np.array([0]), np.array([frame.index / 10], np.float32), ("dark",), assigned=1)
+            for frame in frames
+        ]
+
+
+def test_a_classifier_stands_beside_the_other_stages() -> None:
+    alone = Pipeline(classifier=BrightnessClassifier())
+    assert alone.class_names == ("dark",)
+    results = [result for _, result in alone.run(frames(3))]
+    assert [float(result.classification.scores[0]) for result in results if result.classification] == pytest.approx(
+        [0, 0.1, 0.2]
+    )
+    assert list(results[0].timings_ms) == ["classify"]
+    both = Pipeline(detector=BoxDetector(), classifier=BrightnessClassifier())
+    assert both.class_names == BoxDetector.class_names
+    result = both.process(frames(1)[0])
+    assert result.detections is not None
+    assert result.classification is not None

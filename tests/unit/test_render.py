@@ -8,7 +8,7 @@ import pytest
 
 from vision.errors import InvalidInputError
 from vision.render import PALETTE_RGB, Annotator, blend_segmentation, contact_sheet
-from vision.types import Detections, Frame, FrameResult, SegmentationMap, Tracks, TrackState
+from vision.types import Classification, Detections, Frame, FrameResult, SegmentationMap, Tracks, TrackState
 
 GREY = 90
 
@@ -186,3 +186,15 @@ def test_contact_sheet_fits_pictures_of_other_shapes() -> None:
 def test_contact_sheet_refuses_what_it_cannot_lay_out(n_images: int, options: dict[str, object]) -> None:
     with pytest.raises(InvalidInputError):
         contact_sheet([np.zeros((4, 4, 3), np.uint8)] * n_images, **options)
+
+
+@pytest.mark.parametrize("size_hw", [(8, 8), (120, 160), (20, 900)])
+def test_a_classification_is_written_into_the_corner(size_hw: tuple[int, int]) -> None:
+    frame = make_frame(size_hw)
+    scores = np.array([0.75, 0.2], np.float32)
+    classes = Classification(np.array([1, 0]), scores, ("a class with a very long name", "b"), assigned=1)
+    for found in (classes, Classification(np.zeros(0, np.int64), scores[:0], value=3.5, unit="mm")):
+        picture = Annotator().draw(frame, FrameResult(0, classification=found))
+        assert picture.shape == frame.image.shape
+        assert (picture[0, 0] < GREY).all()
+    assert (Annotator().draw(frame, FrameResult(0, classification=classes.top(0))) == GREY).all()
