@@ -58,7 +58,7 @@ def near_pairs(hashes: Sequence[int], thumbnails: Sequence[ImageArray]) -> Itera
     Compares all pairs in blocks: 10,000 pictures take less than a second, and the time grows with the square.
     """
     codes = np.asarray(hashes, np.uint64)
-    small = np.asarray(thumbnails, np.int16).reshape(len(codes), -1)
+    small = np.asarray(thumbnails, np.int16).reshape(len(codes), THUMBNAIL_SIDE**2)
     for start in range(0, len(codes), _BLOCK):
         block = codes[start : start + _BLOCK]
         apart = count_bits(block[:, None] ^ codes[None, start:])

@@ -19,6 +19,8 @@ MAX_VALUES = 160
 # Share of neighbours in a row that are equal: 0.97 in CamVid's masks, about 0.1 in grey photographs.
 MIN_FLATNESS = 0.8
 _SAMPLE = 8
+# Pillow warns of larger ones by itself; no mask of a photograph has as many.
+_MAX_PIXELS = 80_000_000
 
 
 def find_masks(headers: Mapping[Path, ImageHeader | MediaError]) -> tuple[int, list[Finding]]:
@@ -32,7 +34,9 @@ def find_masks(headers: Mapping[Path, ImageHeader | MediaError]) -> tuple[int, l
 
 def may_be_mask(header: ImageHeader | MediaError) -> bool:
     """Return whether the kind of pixels is one that index masks are stored in."""
-    return isinstance(header, ImageHeader) and header.format in ("PNG", "BMP", "TIFF") and header.mode in MASK_MODES
+    if not isinstance(header, ImageHeader) or header.stored_wh[0] * header.stored_wh[1] > _MAX_PIXELS:
+        return False
+    return header.format in ("PNG", "BMP", "TIFF") and header.mode in MASK_MODES
 
 
 def count_mask_values(path: Path) -> int:
