@@ -32,7 +32,7 @@ GIT_TIMEOUT_S = 5
 def record_start(out: Path, config: DataclassInstance) -> None:
     """Add an entry to the run's environment.json: time, changed settings, revision, versions and machine.
 
-    The entry holds no host name, user name or path, except those among the settings.
+    The entry holds no host name, no user name and no absolute path.
     """
     entry = {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -55,13 +55,22 @@ def read_starts(out: Path) -> list[dict[str, Any]]:
 
 
 def changed_settings(config: DataclassInstance) -> dict[str, Any]:
-    """Return the fields of a configuration that differ from their defaults; paths as texts, tuples as lists."""
+    """Return the fields of a configuration that differ from their defaults, tuples as lists.
+
+    Of paths only the last two parts are kept: the report is made to be passed on, and config.toml has the whole.
+    """
     changed: dict[str, Any] = {}
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         if value != item.default:
-            changed[item.name] = list(value) if isinstance(value, tuple) else value
-    return {name: str(value) if isinstance(value, Path) else value for name, value in changed.items()}
+            changed[item.name] = _plain(value)
+    return changed
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Path) or (isinstance(value, str) and Path(value).is_absolute()):
+        return "/".join(part for part in Path(value).parts[-2:] if part != "/")
+    return list(value) if isinstance(value, tuple) else value
 
 
 def describe_environment() -> dict[str, Any]:

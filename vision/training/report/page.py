@@ -1,0 +1,137 @@
+"""The report as one HTML page that opens offline: every picture inside, no script, nothing fetched.
+
+All text that comes from outside (class names, data names, settings) is escaped here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from vision.training.report.content import Picture, Table
+
+STYLE_FILE = Path(__file__).with_name("style.css")
+# Longer tables are folded: a page with eighty classes must still be read on a phone.
+LONG_TABLE = 24
+
+
+def html_page(title: str, body: Iterable[str]) -> str:
+    """Return the whole document; ``body`` is HTML.
+
+    The policy forbids scripts and every connection, so that a name that slipped through could do nothing.
+    """
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title>",
+            f"<style>\n{STYLE_FILE.read_text(encoding='utf-8')}</style>",
+            "</head>",
+            "<body>",
+            "<main>",
+            *body,
+            "</main>",
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )
+
+
+def html_header(name: str, kind: str, summary: str, tiles: Sequence[tuple[str, str]]) -> str:
+    """Return the head of the page: what it is about and its main figures."""
+    parts = [f'<p class="kind">{escape(kind)}</p>', f"<h1>{escape(name)}</h1>", f"<p>{escape(summary)}</p>"]
+    if tiles:
+        cells = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>" for label, value in tiles)
+        parts.append(f'<dl class="tiles">{cells}</dl>')
+    return f"<header>{''.join(parts)}</header>"
+
+
+def html_section(title: str, *parts: str) -> str:
+    """Return a section with its heading, or nothing when it has no part."""
+    content = "\n".join(part for part in parts if part)
+    return f"<section>\n<h2>{escape(title)}</h2>\n{content}\n</section>" if content else ""
+
+
+def html_text(text: str, css: str = "") -> str:
+    """Return a paragraph."""
+    return f"<p{_class(css)}>{escape(text)}</p>" if text else ""
+
+
+def html_code(text: str) -> str:
+    """Return lines of code, which wrap where they are too long."""
+    return f"<pre>{escape(text)}</pre>" if text else ""
+
+
+def html_facts(rows: Sequence[tuple[str, str]]) -> str:
+    """Return a table of names and texts without a header; empty texts are left out."""
+    cells = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(text)}</td></tr>' for name, text in rows if text
+    )
+    return f'<div class="scroll"><table><tbody>{cells}</tbody></table></div>' if cells else ""
+
+
+def html_table(table: Table) -> str:
+    """Return a table with its title and note; a long one is folded."""
+    head = "".join(
+        f'<th scope="col"{_class("number" if _is_number_column(table, index) else "")}>{escape(text)}</th>'
+        for index, text in enumerate(table.header)
+    )
+    rows = "".join(f"<tr>{_cells(table, row)}</tr>" for row in table.rows)
+    body = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    if len(table.rows) > LONG_TABLE:
+        body = f"<details><summary>{len(table.rows)} rows</summary>{body}</details>"
+    title = f"<h3>{escape(table.title)}</h3>" if table.title else ""
+    return title + html_text(table.note, "note") + body
+
+
+def html_plots(pictures: Sequence[Picture]) -> str:
+    """Return plots side by side where there is room."""
+    return f'<div class="figures">{"".join(_figure(item) for item in pictures)}</div>' if pictures else ""
+
+
+def html_photos(pictures: Sequence[Picture]) -> str:
+    """Return wide pictures one below the other."""
+    return "".join(_figure(item, "wide") for item in pictures)
+
+
+def _figure(picture: Picture, css: str = "") -> str:
+    image = f'<img src="{data_uri(picture.inline)}" alt="{escape(picture.title)}">'
+    if picture.inline_dark is not None:
+        dark = f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(picture.inline_dark)}">'
+        image = f"<picture>{dark}{image}</picture>"
+    caption = f"<b>{escape(picture.title)}.</b> {escape(picture.caption)}"
+    return f"<figure{_class(css)}>{image}<figcaption>{caption}</figcaption></figure>"
+
+
+def data_uri(image: bytes) -> str:
+    """Return a PNG or JPEG as a data: address."""
+    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
+
+
+def _cells(table: Table, row: Sequence[str]) -> str:
+    return "".join(
+        f"<td{_class('number' if _is_number_column(table, index) else '')}>{escape(text)}</td>"
+        for index, text in enumerate(row)
+    )
+
+
+def _is_number_column(table: Table, index: int) -> bool:
+    """Return whether every text of a column is a number or a hyphen: such columns are aligned to the right."""
+    return all(_is_number(row[index]) for row in table.rows) if table.rows else False
+
+
+def _is_number(text: str) -> bool:
+    return text == "-" or text.replace(".", "", 1).replace("-", "", 1).isdigit()
+
+
+def _class(css: str) -> str:
+    return f' class="{css}"' if css else ""
