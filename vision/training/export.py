@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 # What the card says of the data, where the run lies and how fast it went change no weight.
-NOT_IN_COMMAND = frozenset({"out", "resume", "data_name", "data_terms", "threads", "workers"})
+NOT_IN_COMMAND = frozenset(
+    {
+        *("out", "resume", "data_name", "data_terms", "threads", "workers", "strategy", "auto_batch"),
+        *("checkpoint_minutes", "checkpoint_steps"),
+    }
+)
 
 
 def save_weights(out: Path, folder: Path) -> Path:

@@ -151,10 +151,12 @@ def read_curve(rates: FloatArray, losses: FloatArray, *, diverged: bool) -> Rang
     width = max(1.0, count / 50)
     smoothed = gaussian_filter1d(capped.astype(np.float64), sigma=width, mode="nearest")
     lowest = int(smoothed.argmin())
-    fall = float(smoothed[0] - smoothed[lowest])
-    if fall < LEAST_FALL * abs(float(smoothed[0])):
+    # The first fifth of the ramp is too slow to learn much: its median is the loss before, less the noise.
+    start = float(np.median(capped[: max(3, count // 5)]))
+    fall = start - float(smoothed[lowest])
+    if fall < LEAST_FALL * abs(start):
         raise InvalidInputError(
-            f"the loss must fall at some rate, it fell from {smoothed[0]:.4g} to {smoothed[lowest]:.4g} at most; "
+            f"the loss must fall at some rate, it fell from {start:.4g} to {smoothed[lowest]:.4g} at most; "
             "begin at a lower rate (--from), take more steps (--steps), or check the data (stride32 data check)"
         )
     # Median deviation of single losses, and what a Gaussian mean of them leaves of it.

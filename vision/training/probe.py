@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 
 from vision.training.config import TrainingConfig
 from vision.training.recipe import Parts
-from vision.training.trainer import bare_trainer, deliberate_choices
+from vision.training.trainer import bare_trainer, deliberate_choices, fit
 
 WARM_UP_STEPS, MEASURED_STEPS = 3, 12
 
@@ -49,7 +49,7 @@ def run_steps(
             limit_val_batches=1.0 if validate else 0,
             logger=False,
         )
-        trainer.fit(parts.task, parts.loader, parts.validation)
+        fit(trainer, parts)
 
 
 class StepTimes(Callback):

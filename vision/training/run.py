@@ -57,6 +57,10 @@ def train(recipe: Recipe[ConfigT], config: ConfigT) -> Path:
     if state is not None and is_over(config, state):
         log.info("the run in %s is over already (%s); exporting its best weights", config.out, state.finished)
     else:
+        if state is None and is_first_process():
+            # Those of a run before must not be taken for this one's.
+            for name in (LAST, BEST):
+                (config.out / name).unlink(missing_ok=True)
         _log_header(config, parts, state)
         run_trainer(config, parts, state, elapsed_s=clock.elapsed_s)
     if is_first_process():
@@ -69,10 +73,6 @@ def start_run(config: TrainingConfig) -> None:
     config.out.mkdir(parents=True, exist_ok=True)
     if is_first_process():
         _write_settings(config)
-        if not config.resume:
-            # Those of the run before must not be taken for this one's.
-            for name in (LAST, BEST):
-                (config.out / name).unlink(missing_ok=True)
     prepare_process(config)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -54,14 +56,18 @@ def run_trainer(
         trainer = build_trainer(config, parts, clock, callbacks, keep=keep)
         place_in_data(parts.loader, trainer, state)
         parts.task.total_steps = config.epochs * math.ceil(len(parts.loader) / config.accumulate)
-        resume_from = config.out / LAST if state else None
-        try:
-            trainer.fit(parts.task, parts.loader, parts.validation, ckpt_path=resume_from, weights_only=True)
-        except SystemExit:
-            # Lightning tidies up after Ctrl-C and then exits with 1; our exit code for it is 130.
-            if trainer.interrupted:
-                raise KeyboardInterrupt from None
-            raise
+        fit(trainer, parts, resume_from=config.out / LAST if state else None)
+
+
+def fit(trainer: pl.Trainer, parts: Parts, *, resume_from: Path | None = None) -> None:
+    """Train ``parts``; Ctrl-C comes out as KeyboardInterrupt."""
+    try:
+        trainer.fit(parts.task, parts.loader, parts.validation, ckpt_path=resume_from, weights_only=True)
+    except SystemExit:
+        # Lightning tidies up after Ctrl-C and then exits with 1; our exit code for it is 130.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
 
 
 def build_trainer(
@@ -69,7 +75,7 @@ def build_trainer(
 ) -> pl.Trainer:
     """Return the trainer of a whole run with all its callbacks, in the order that they rely on."""
     interruption = Interruption()
-    callbacks: list[Callback] = [FinalValidation(), interruption, PlainProgress()]
+    callbacks: list[Callback] = [FinalValidation(), PlainProgress()]
     budget = TimeBudget(config.time_budget_minutes * 60, clock) if config.time_budget_minutes else None
     stopping = early_stopping(config, parts)
     callbacks += [callback for callback in (budget, stopping) if callback is not None]
@@ -84,6 +90,7 @@ def build_trainer(
     callbacks += extra
     if keep:
         callbacks += [
+            interruption,
             LearningRateMonitor("step"),
             BestCheckpoint(config.out, parts.monitor, parts.mode),
             LastCheckpoint(config, clock, finished=finished, interrupted=interruption.requested),
@@ -134,17 +141,27 @@ def bare_trainer(
     return pl.Trainer(**{**defaults, **options})
 
 
-def early_stopping(config: TrainingConfig, parts: Parts) -> EarlyStopping | None:
+class Patience(EarlyStopping):
+    """Early stopping whose patience is the one configured now, also in a resumed run; the count is kept."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the count of the run so far."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+
+def early_stopping(config: TrainingConfig, parts: Parts) -> Patience | None:
     """Return the callback that ends a run which no longer gets better, or None; it counts validations."""
     if not config.patience:
         return None
-    return EarlyStopping(
+    return Patience(
         parts.monitor, mode=parts.mode, patience=config.patience, check_on_train_epoch_end=False, verbose=False
     )
 
 
 def place_in_data(loader: DataLoader[Any], trainer: pl.Trainer, state: RunState | None) -> None:
     """Give this process its share of the training data, from the batch where the run stands."""
+    if loader.num_workers and loader.worker_init_fn is None:
+        loader.worker_init_fn = _ignore_interrupts
     sampler = loader.sampler
     if not isinstance(sampler, TrainingSampler):
         if trainer.world_size > 1 or (state and state.batches):
@@ -159,6 +176,11 @@ def place_in_data(loader: DataLoader[Any], trainer: pl.Trainer, state: RunState 
         sampler.set_epoch(state.epoch)
         # An entry of the sampler is a sample, or a whole batch where the loader does not make batches.
         sampler.skip(state.epoch, state.batches * (loader.batch_size or 1))
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Leave Ctrl-C, which a terminal sends to all, to the training process: it still wants the batch at hand."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

@@ -141,7 +141,7 @@ def assert_same_state(left: Path, right: Path) -> None:
     for field in ("epoch", "batches", "finished"):
         assert one["stride32"][field] == two["stride32"][field]
     for name in one["callbacks"]:
-        if name.startswith(("EarlyStopping", "BestCheckpoint")):
+        if name.startswith(("Patience", "BestCheckpoint")):
             assert_same(one["callbacks"][name], two["callbacks"][name], name)
 
 
