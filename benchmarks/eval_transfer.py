@@ -22,7 +22,7 @@ from vision.evaluation.detection import coco_metrics
 from vision.evaluation.tracking import read_ground_truth
 from vision.geometry.boxes import xywh_to_xyxy
 from vision.runtime.config import RuntimeConfig
-from vision.training.datasets.coco import AnnotatedImage, load_rgb
+from vision.training.datasets.pictures import AnnotatedImage, load_rgb
 from vision.types import Detections, Frame
 
 RESULTS = Path(__file__).parent / "results" / "transfer.json"

@@ -11,7 +11,7 @@ import numpy as np
 
 from vision.evaluation.matching import IOU, in_crowd
 from vision.geometry.iou import pairwise_iou
-from vision.training.datasets.coco import AnnotatedImage
+from vision.training.datasets.pictures import AnnotatedImage
 from vision.types import Detections, IntArray
 
 

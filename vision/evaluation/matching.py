@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from vision.geometry.boxes import box_area
 from vision.geometry.iou import pairwise_intersection, pairwise_iou
-from vision.training.datasets.coco import AnnotatedImage
+from vision.training.datasets.pictures import AnnotatedImage
 from vision.types import Detections, FloatArray, IntArray
 
 BoolArray = npt.NDArray[np.bool_]

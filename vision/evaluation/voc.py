@@ -14,7 +14,7 @@ import numpy as np
 
 from vision.evaluation.curves import precision_recall
 from vision.evaluation.matching import IOU, ClassMatches, ScoreArray, match_detections
-from vision.training.datasets.coco import AnnotatedImage
+from vision.training.datasets.pictures import AnnotatedImage
 from vision.types import Detections
 
 NO_OBJECTS = -1.0

@@ -12,7 +12,7 @@ from vision.runtime.preprocess import Normalization
 from vision.training.augment import mosaic_quadrants
 from vision.training.config import DetectorTrainingConfig
 from vision.training.datasets.augmented import DetectionDataset
-from vision.training.datasets.coco import AnnotatedImage
+from vision.training.datasets.pictures import AnnotatedImage
 
 SIDE = 128
 PLAIN = Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

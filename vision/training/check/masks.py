@@ -14,9 +14,9 @@ from vision.io.images import DECODE_ERRORS
 from vision.training.datasets.findings import Finding
 
 MASK_MODES = frozenset({"P", "L", "1", "I", "I;16"})
-# More classes than any public set of index masks has; grey photographs of this few values are flat graphics.
+# More classes than public sets of index masks have; of 60 COCO pictures made grey, none has fewer than 163 values.
 MAX_VALUES = 160
-# Share of neighbours in a row that are equal: 0.97 in CamVid's masks, about 0.1 in grey photographs.
+# Share of neighbours in a row that are equal: 0.98 in CamVid's masks; 0.28 in those grey pictures, 0.63 at most.
 MIN_FLATNESS = 0.8
 _SAMPLE = 8
 # Pillow warns of larger ones by itself; no mask of a photograph has as many.

@@ -19,7 +19,7 @@ from vision.training.augment import (
     warp_image,
 )
 from vision.training.config import DetectorTrainingConfig
-from vision.training.datasets.coco import AnnotatedImage, load_rgb
+from vision.training.datasets.pictures import AnnotatedImage, load_rgb
 from vision.types import FloatArray, ImageArray, IntArray
 
 # A quarter of a mosaic shows a picture at this share of the size that it would have alone: smaller objects, more of

@@ -12,9 +12,6 @@ from typing import Any
 from vision.errors import InvalidInputError
 from vision.training.datasets.annotations import BoxRow, DetectionAnnotations, PictureAnnotations
 from vision.training.datasets.findings import Finding
-from vision.training.datasets.pictures import AnnotatedImage, load_rgb, readable_images
-
-__all__ = ["AnnotatedImage", "load_rgb", "read_coco_annotations", "readable_images"]
 
 Row = Mapping[str, Any]
 _IMAGE_FIELDS = frozenset({"id", "file_name", "width", "height"})

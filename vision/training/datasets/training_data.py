@@ -61,9 +61,10 @@ def load_training_data(config: DetectionDataConfig) -> TrainingData:
         InvalidInputError: data that cannot be learned from; the message names the file and the remedy.
     """
     annotations = read_annotations(config.train_data, "train")
+    # A misspelt class is told before thousands of pictures are opened.
+    train, class_names = choose_classes(annotations, config.classes)
     headers = read_headers(picture.path for picture in annotations.pictures)
     check_before_training(annotations, headers, config.classes)
-    train, class_names = choose_classes(annotations, config.classes)
     if _is_held_out(config):
         train, val = hold_out(train, config.val_fraction, lambda image: image.path)
         log.info("no val_data: %d of %d pictures of %s are held out", len(val), len(train), config.train_data)

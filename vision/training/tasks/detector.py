@@ -21,7 +21,7 @@ from vision.evaluation.detection import evaluate_detector
 from vision.geometry.letterbox import Letterbox
 from vision.runtime.preprocess import preprocess
 from vision.training.config import DetectorTrainingConfig
-from vision.training.datasets.coco import AnnotatedImage
+from vision.training.datasets.pictures import AnnotatedImage
 from vision.training.frozen_trunk import FrozenTrunk
 from vision.training.initial_weights import start_from
 from vision.training.optimization import plan_optimization
