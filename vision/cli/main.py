@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from vision import __version__
-from vision.cli import classify, data, demo, detect, embed, evaluate, lr_find, models, track, train, tune
+from vision.cli import classify, data, demo, detect, embed, evaluate, lr_find, models, report, track, train, tune
 from vision.cli.exit_codes import FAILURE, INTERRUPTED, OK, USAGE
 from vision.errors import ConfigError, VisionError
 
@@ -36,6 +36,7 @@ app.command()(detect.detect)
 app.command()(classify.classify)
 app.command()(embed.embed)
 app.add_typer(train.app, name="train")
+app.command()(report.report)
 app.command("lr-find")(lr_find.lr_find)
 app.command()(tune.tune)
 app.add_typer(evaluate.app, name="eval")

@@ -114,7 +114,7 @@ def missed_objects(
 
 
 def error_sheet(
-    errors: Sequence[DetectionError], class_names: Sequence[str], *, count: int = 12, columns: int = 6
+    errors: Sequence[DetectionError], class_names: Sequence[str], *, count: int = 12, columns: int = 4
 ) -> ImageArray | None:
     """Return crops around the first errors, at most one for each picture as long as there are others; None for none."""
     annotator = Annotator(class_names, trace_length=0)

@@ -57,7 +57,7 @@ def write_results(
     """Write detections by image id as a COCO results file; labels become category ids."""
     output = AtomicFile(path, overwrite=overwrite)
     rows = [
-        {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": round(score, 5)}
+        {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": round(score, 7)}
         for image_id, detections in found.items()
         for box, score, label in zip(
             rounded_xywh(detections.boxes), detections.scores.tolist(), detections.labels.tolist(), strict=True

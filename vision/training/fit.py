@@ -15,6 +15,7 @@ from vision.training.datasets.augmented import DetectionDataset, collate
 from vision.training.datasets.training_data import load_training_data
 from vision.training.export_detector import export_detector
 from vision.training.recipe import Parts, Recipe
+from vision.training.report.write import report_run
 from vision.training.run import train
 from vision.training.sampling import EpochSampler
 from vision.training.tasks.detector import DetectorTask, architecture_of
@@ -64,6 +65,7 @@ def prepare_detector(config: DetectorTrainingConfig) -> Callable[[DetectorTraini
 
 def _export(config: DetectorTrainingConfig, parts: Parts) -> None:
     export_detector(config, parts.labels["class_names"])
+    report_run(config.out)
 
 
 DETECTOR = Recipe(DetectorTrainingConfig, prepare_detector, _export)

@@ -19,6 +19,7 @@ from vision.training.datasets.classification import PlainPictures, TrainingPictu
 from vision.training.datasets.labels import LabelledData, load_labelled_data, target_array
 from vision.training.export_classifier import export_classifier
 from vision.training.recipe import Parts, Recipe
+from vision.training.report.write import report_run
 from vision.training.run import train
 from vision.training.sampling import EpochSampler
 from vision.training.tasks.classifier import MONITORS, ClassifierTask, balanced_weights
@@ -77,6 +78,7 @@ def prepare_classifier(config: ClassifierTrainingConfig) -> Callable[[Classifier
 
 def _export(config: ClassifierTrainingConfig, parts: Parts) -> None:
     export_classifier(config, parts.labels["readout"], parts.labels["spec"])
+    report_run(config.out)
 
 
 CLASSIFIER = Recipe(ClassifierTrainingConfig, prepare_classifier, _export)

@@ -21,6 +21,7 @@ from vision.training.datasets.crops import (
 from vision.training.embedder_config import EmbedderTrainingConfig
 from vision.training.export_embedder import export_embedder
 from vision.training.recipe import Parts, Recipe
+from vision.training.report.write import report_run
 from vision.training.run import train
 from vision.training.tasks.embedder import EmbedderTask
 
@@ -55,6 +56,7 @@ def prepare_embedder(config: EmbedderTrainingConfig) -> Callable[[EmbedderTraini
 
 def _export(config: EmbedderTrainingConfig, parts: Parts) -> None:
     export_embedder(config)
+    report_run(config.out)
 
 
 EMBEDDER = Recipe(EmbedderTrainingConfig, prepare_embedder, _export, batch_field="people")

@@ -12,6 +12,7 @@ from vision.training.datasets.training_data import load_training_data
 from vision.training.datasets.windows import PictureCache, WindowPatches, collate
 from vision.training.export_window import export_window
 from vision.training.recipe import Parts, Recipe
+from vision.training.report.write import report_run
 from vision.training.run import train
 from vision.training.sampling import EpochSampler
 from vision.training.tasks.window import WindowTask
@@ -65,6 +66,7 @@ def prepare_window(config: WindowTrainingConfig) -> Callable[[WindowTrainingConf
 
 def _export(config: WindowTrainingConfig, parts: Parts) -> None:
     export_window(config, parts.labels["class_names"])
+    report_run(config.out)
 
 
 WINDOW = Recipe(WindowTrainingConfig, prepare_window, _export)

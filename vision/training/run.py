@@ -20,6 +20,7 @@ from vision.training.config import TrainingConfig
 from vision.training.probe import measure_times
 from vision.training.processes import is_first_process, is_launched_from_outside
 from vision.training.recipe import Parts, Recipe
+from vision.training.report.environment import record_start
 from vision.training.resume import check_settings, find_run_state, is_over, settle
 from vision.training.time_budget import plan_epochs
 from vision.training.trainer import device_name, run_trainer
@@ -62,6 +63,8 @@ def train(recipe: Recipe[ConfigT], config: ConfigT) -> Path:
             for name in (LAST, BEST):
                 (config.out / name).unlink(missing_ok=True)
         _log_header(config, parts, state)
+        if is_first_process():
+            record_start(config.out, config)
         run_trainer(config, parts, state, elapsed_s=clock.elapsed_s)
     if is_first_process():
         recipe.export(config, parts)

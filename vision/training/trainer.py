@@ -14,7 +14,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor
-from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from vision.errors import ConfigError
@@ -23,6 +22,7 @@ from vision.training.checkpoints import LAST, AtomicCheckpoints, BestCheckpoint,
 from vision.training.config import TrainingConfig
 from vision.training.optimization import Ema
 from vision.training.recipe import Parts
+from vision.training.report.loggers import run_loggers
 from vision.training.sampling import TrainingSampler
 from vision.training.time_budget import TimeBudget
 
@@ -100,8 +100,7 @@ def build_trainer(
         callbacks,
         max_epochs=config.epochs,
         check_val_every_n_epoch=min(config.eval_every, config.epochs),
-        # A folder for each start of the run: a resumed run must not delete the curves before it.
-        logger=CSVLogger(config.out, name="metrics") if keep else False,
+        logger=run_loggers(config.out) if keep else False,
     )
 
 

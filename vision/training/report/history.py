@@ -66,7 +66,8 @@ def read_history(out: Path) -> History:
         first = min(row["step"] for row in rows)
         if number:
             kept = [row for row in kept if row["step"] < first]
-            resumed.append(int(first))
+            # A run begun anew in the folder of an older one starts at the first step: nothing of that remains.
+            resumed += [int(first)] if kept else []
         kept += rows
     names = dict.fromkeys(name for row in kept for name in row if name not in _NOT_CURVES)
     series = {}

@@ -1,0 +1,89 @@
+"""The answers of a run's model on validation data, for runs that kept none or whose data has changed."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from vision.build import build_detector, build_embedder
+from vision.card import CARD_FILE, ModelCard, read_card
+from vision.detection.config import DetectorConfig
+from vision.errors import InvalidInputError
+from vision.evaluation.detection import coco_metrics, detect_images
+from vision.evaluation.ground_truth import RelabelledDetector, read_ground_truth
+from vision.evaluation.reid import embed_folder, measure_crops
+from vision.reid.config import EmbedderConfig
+from vision.runtime.config import RuntimeConfig
+from vision.training.datasets.pictures import readable_images
+from vision.training.embedder_config import HOLDOUT_PEOPLE
+from vision.training.report.answers import EmbedderAnswers, save_detections, save_embeddings
+from vision.training.report.document import CONFIG_FILE
+from vision.training.run import write_metrics
+
+# The thresholds of ``stride32 eval detector``, so that both give the same numbers.
+SCORE_FLOOR = 0.01
+MOST_DETECTIONS = 100
+
+
+def measure_run(out: Path, data: Path, on_image: Callable[[], None] = lambda: None) -> None:
+    """Run the exported model of a run folder on validation data; replaces its metrics.json and validation/.
+
+    The model's card keeps its metrics: they belong to the data that it names.
+
+    Args:
+        out: the run folder.
+        data: as for training: annotated pictures for a detector, a folder of crops for an embedder.
+        on_image: called after each picture of a detector.
+
+    Raises:
+        InvalidInputError: no run folder, no model in it, a kind that keeps its own answers, or unusable data.
+    """
+    card = _exported(out)
+    if card.kind == "detector":
+        settings = DetectorConfig(model=str(card.folder), conf=SCORE_FLOOR, max_det=MOST_DETECTIONS)
+        detector = build_detector(settings, RuntimeConfig())
+        truth = read_ground_truth(data, detector.class_names)
+        truth = replace(truth, images=tuple(readable_images(truth.images)))
+        relabelled = RelabelledDetector(detector, detector.class_names, truth.class_names)
+        found = detect_images(relabelled, truth.images, on_image)
+        write_metrics(out, coco_metrics(truth.images, found, truth.class_names))
+        save_detections(out, truth.images, found, truth.class_names)
+    elif card.kind == "embedder":
+        embedder = build_embedder(EmbedderConfig(model=str(card.folder)), RuntimeConfig())
+        assert embedder is not None
+        embeddings, crops = embed_folder(embedder, data, holdout=_holdout(out))
+        embedder.close()
+        write_metrics(out, measure_crops(embeddings, crops))
+        save_embeddings(out, EmbedderAnswers(embeddings, crops.person_ids, crops.camera_ids, crops.paths))
+    else:
+        raise InvalidInputError(
+            f"--data is for detectors and embedders, {card.name} is a {card.kind}, whose run keeps its outputs; "
+            "leave --data out",
+            path=out,
+        )
+
+
+def _exported(out: Path) -> ModelCard:
+    """Return the card of the model that a run exported."""
+    name = str(_settings(out).get("name", ""))
+    if not (out / name / CARD_FILE).is_file():
+        raise InvalidInputError(
+            f"{out} must hold the exported model {name}, found none; finish the run with its train command", path=out
+        )
+    return read_card(out / name)
+
+
+def _holdout(out: Path) -> int:
+    value = _settings(out).get("holdout_people", HOLDOUT_PEOPLE)
+    return value if isinstance(value, int) else HOLDOUT_PEOPLE
+
+
+def _settings(out: Path) -> dict[str, object]:
+    path = out / CONFIG_FILE
+    if not path.is_file():
+        raise InvalidInputError(
+            f"{out} must be the folder of a training run, it has no {CONFIG_FILE}; give what --out named", path=out
+        )
+    return tomllib.loads(path.read_text(encoding="utf-8"))
