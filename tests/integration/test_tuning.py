@@ -80,7 +80,7 @@ def test_tune_writes_settings_that_train_takes(run_file: Path, capsys: pytest.Ca
         rows = list(csv.DictReader(file))
     assert [row["state"] for row in rows] == ["complete"] * 2
     assert set(rows[0]) == {"trial", "state", "val_ap", "epoch", "seconds", "lr", "head_depth", "error"}
-    assert stride32("train", "detector", best, "--epochs", 1, "--batch-size", 3) == 0
+    assert stride32("train", "detector", best, "--epochs", 1, "--batch-size", 2) == 0
     assert (run_file.parent / "run" / "tiny" / "card.toml").is_file()
 
 

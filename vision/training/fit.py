@@ -47,6 +47,8 @@ def prepare_detector(config: DetectorTrainingConfig) -> Callable[[DetectorTraini
             num_workers=config.workers,
             collate_fn=collate,
             persistent_workers=config.workers > 0,
+            # Batch norm cannot train on one picture whose coarsest map is a single cell.
+            drop_last=len(dataset) % config.batch_size == 1 and len(dataset) > config.batch_size,
             pin_memory=torch.cuda.is_available(),
         )
         # Validation happens on whole pictures in the task; Lightning wants a loader to call it at all.
