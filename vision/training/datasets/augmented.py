@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from vision.detection.losses import DetectionTarget
+from vision.errors import InvalidInputError
 from vision.runtime.preprocess import Normalization, normalize
 from vision.training.augment import (
     affine_matrix,
@@ -21,6 +24,8 @@ from vision.training.augment import (
 from vision.training.config import DetectorTrainingConfig
 from vision.training.datasets.pictures import AnnotatedImage, load_rgb
 from vision.types import FloatArray, ImageArray, IntArray
+
+log = logging.getLogger(__name__)
 
 # A quarter of a mosaic shows a picture at this share of the size that it would have alone: smaller objects, more of
 # them, and still most of each picture.
@@ -43,6 +48,7 @@ class DetectionDataset(Dataset[tuple[torch.Tensor, DetectionTarget]]):
         self.normalization = normalization
         red, green, blue = (round(value) for value in normalization.mean)
         self._fill = (red, green, blue)
+        self._damaged: set[Path] = set()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -86,8 +92,9 @@ class DetectionDataset(Dataset[tuple[torch.Tensor, DetectionTarget]]):
         colour: float = 1.0,
     ) -> tuple[ImageArray, FloatArray, IntArray]:
         """Return one picture warped at random into an area of ``size_hw``, with its boxes and labels."""
+        image, boxes, labels = self._load(sample)
         # Colour before the warp: the padding then keeps the exact value that inference pads with.
-        image = jitter_colour(rng, load_rgb(sample.path), strength=colour)
+        image = jitter_colour(rng, image, strength=colour)
         drawn = draw_affine(
             rng,
             (image.shape[0], image.shape[1]),
@@ -97,7 +104,21 @@ class DetectionDataset(Dataset[tuple[torch.Tensor, DetectionTarget]]):
         )
         matrix = affine_matrix(drawn, image.shape[1])
         warped = warp_image(image, matrix, size_hw, fill=self._fill)
-        return warped, *warp_boxes(sample.boxes, sample.labels, matrix, size_hw)
+        return warped, *warp_boxes(boxes, labels, matrix, size_hw)
+
+    def _load(self, sample: AnnotatedImage) -> tuple[ImageArray, FloatArray, IntArray]:
+        """Return a picture with its boxes and labels; one that cannot be decoded is an empty one, told once.
+
+        A run of hours must not end because of it, and its place in the order stays, which resuming relies on.
+        """
+        try:
+            return load_rgb(sample.path), sample.boxes, sample.labels
+        except InvalidInputError as exc:
+            if sample.path not in self._damaged:
+                log.warning("an empty picture is learned instead: %s", exc)
+                self._damaged.add(sample.path)
+            blank = np.full((self.config.image_size, self.config.image_size, 3), self._fill, np.uint8)
+            return blank, np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
 
 
 def collate(batch: Sequence[tuple[torch.Tensor, DetectionTarget]]) -> tuple[torch.Tensor, list[DetectionTarget]]:

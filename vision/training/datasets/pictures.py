@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def load_rgb(path: Path) -> ImageArray:
         return decode_image(path.read_bytes(), source=str(path))
     except (OSError, InvalidInputError) as exc:
         raise InvalidInputError(
-            f"training picture {path} cannot be read: {exc}; remove it from the annotations or mend it "
+            f"the picture {path} cannot be read: {exc}; remove it from the annotations or mend it "
             "(stride32 data check finds all such pictures)",
             path=path,
         ) from exc
@@ -104,6 +105,34 @@ def readable_images(
             path=images[0].path if images else None,
         )
     return kept
+
+
+def decodable_images(images: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
+    """Return the pictures that decode whole; the others are reported and skipped.
+
+    Validation pictures are decoded once before a run, about 5 ms each: one that is damaged would end the run at its
+    first validation.
+
+    Raises:
+        InvalidInputError: no picture is left.
+    """
+
+    def error_of(image: AnnotatedImage) -> InvalidInputError | None:
+        try:
+            load_rgb(image.path)
+        except InvalidInputError as exc:
+            return exc
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        errors = list(pool.map(error_of, images))
+    for error in errors:
+        if error is not None:
+            log.warning("skipped: %s", error)
+    whole = [image for image, error in zip(images, errors, strict=True) if error is None]
+    if images and not whole:
+        raise InvalidInputError(f"none of {len(images)} validation pictures can be decoded: {errors[0]}")
+    return whole
 
 
 def _cut_to_picture(image: AnnotatedImage, size_hw: tuple[int, int]) -> AnnotatedImage:

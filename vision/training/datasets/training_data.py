@@ -10,7 +10,7 @@ from typing import Protocol
 
 from vision.training.check.start import check_before_training, warn_of_shared_pictures
 from vision.training.datasets.detection import choose_classes, find_parts, read_annotations, read_detection_data
-from vision.training.datasets.pictures import AnnotatedImage, read_headers, readable_images
+from vision.training.datasets.pictures import AnnotatedImage, decodable_images, read_headers, readable_images
 from vision.training.datasets.split import hold_out
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def load_training_data(config: DetectionDataConfig) -> TrainingData:
     if _is_held_out(config):
         train, val = hold_out(train, config.val_fraction, lambda image: image.path)
         log.info("no val_data: %d of %d pictures of %s are held out", len(val), len(train), config.train_data)
-        readable_val = readable_images(val, headers)
+        readable_val = decodable_images(readable_images(val, headers))
     else:
         val, readable_val = _read_val(config, class_names, check=True)
         warn_of_shared_pictures((image.path for image in train), (image.path for image in val))
@@ -82,7 +82,7 @@ def load_validation_images(config: DetectionDataConfig, class_names: Sequence[st
     if not _is_held_out(config):
         return _read_val(config, class_names)[1]
     train, _ = read_detection_data(config.train_data, class_names, part="train")
-    return readable_images(hold_out(train, config.val_fraction, lambda image: image.path)[1])
+    return decodable_images(readable_images(hold_out(train, config.val_fraction, lambda image: image.path)[1]))
 
 
 def _is_held_out(config: DetectionDataConfig) -> bool:
@@ -100,7 +100,7 @@ def _read_val(
     if check:
         check_before_training(annotations, headers)
     images, _ = choose_classes(annotations, class_names)
-    return images, readable_images(images, headers)
+    return images, decodable_images(readable_images(images, headers))
 
 
 def _background(

@@ -14,8 +14,10 @@ import pytest
 from detection_data import coco_object, voc_object, write_coco, write_picture, write_voc, write_yolo
 from PIL import Image
 
+from vision.backbones.interface import TENSORFLOW_NORMALIZATION
 from vision.errors import InvalidInputError
 from vision.training.config import DetectorTrainingConfig
+from vision.training.datasets.augmented import DetectionDataset
 from vision.training.datasets.training_data import TrainingData, load_training_data, load_validation_images
 
 BOX = (5, 5, 20, 20)
@@ -150,6 +152,33 @@ def test_single_faults_are_told_and_the_rest_is_learned(tmp_path: Path, caplog: 
     by_name = {image.path.name: image for image in data.train + data.val}
     assert by_name["1.png"].boxes.tolist() == [[5, 5, 25, 25]]
     assert by_name["2.png"].unmarked
+
+
+def damage(path: Path) -> None:
+    """Overwrite bytes inside the file, whose head and end stay as they are."""
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes(40) + data[len(data) // 2 + 40 :])
+
+
+def test_a_picture_that_decoding_alone_shows_to_be_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train = write_coco(tmp_path / "train.json", OBJECTS, pictures=4)
+    val = write_coco(tmp_path / "val.json", OBJECTS[:2], pictures=2, first_seed=50)
+    damage(tmp_path / "train" / "2.png")
+    damage(tmp_path / "val" / "2.png")
+    config = DetectorTrainingConfig(train_data=train, val_data=val, image_size=64)
+    with caplog.at_level(logging.WARNING):
+        data = load_training_data(config)
+        assert [image.path.name for image in data.val] == ["1.png"]
+        assert "val/2.png cannot be read" in caplog.text
+        dataset = DetectionDataset(data.train, config, TENSORFLOW_NORMALIZATION)
+        image, target = dataset[1]
+        dataset[5]
+    assert image.shape == (3, 64, 64)
+    assert len(target.boxes) == 0
+    assert caplog.text.count("train/2.png cannot be read") == 1
+    damage(tmp_path / "val" / "1.png")
+    with pytest.raises(InvalidInputError, match="none of 2 validation pictures can be decoded"):
+        load_training_data(config)
 
 
 def test_91_ids_with_gaps_are_mapped_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
