@@ -15,7 +15,7 @@ from vision.backbones.interface import TENSORFLOW_NORMALIZATION
 from vision.detection.window_losses import assign_windows
 from vision.detection.window_network import WindowGeometry
 from vision.errors import ConfigError
-from vision.training.datasets.coco import AnnotatedImage
+from vision.training.datasets.pictures import AnnotatedImage
 from vision.training.datasets.windows import PictureCache, WindowPatches, collate
 from vision.training.window_config import WindowTrainingConfig
 

@@ -19,12 +19,13 @@ from vision.detection.window_losses import WindowTarget
 from vision.detection.window_network import WindowGeometry
 from vision.runtime.preprocess import Normalization, normalize
 from vision.training.augment import AffineParameters, affine_matrix, jitter_colour, warp_image
-from vision.training.datasets.coco import AnnotatedImage, load_rgb
+from vision.training.datasets.pictures import AnnotatedImage, load_rgb
 from vision.training.window_config import WindowTrainingConfig
 from vision.types import FloatArray, ImageArray, IntArray
 
 SCALE_JITTER = 0.4  # octaves either way; half a step of a pyramid of two levels an octave is 0.25
 SHIFT_JITTER = 0.4  # share of the patch's grid of windows
+NO_BOXES = np.zeros((0, 4), np.float32)
 MOST_MINED = 20_000  # false positives kept; older ones leave first
 
 
@@ -96,11 +97,10 @@ class WindowPatches(Dataset[tuple[torch.Tensor, WindowTarget]]):
         matrix = affine_matrix(AffineParameters(scale, shift, flip), image.shape[1])
         # Colour before the warp: the padding then keeps the exact value that inference pads with.
         patch = warp_image(jitter_colour(rng, image), matrix, self.patch_hw, fill=self._fill)
-        crowds = getattr(sample, "crowd_boxes", None)
         target = WindowTarget(
             torch.from_numpy(_warp(sample.boxes, matrix)),
             torch.from_numpy(sample.labels),
-            torch.from_numpy(_warp(np.zeros((0, 4), np.float32) if crowds is None else crowds, matrix)),
+            torch.from_numpy(_warp(NO_BOXES if sample.crowd_boxes is None else sample.crowd_boxes, matrix)),
         )
         return torch.from_numpy(normalize(patch, self.normalization)), target
 

@@ -20,7 +20,7 @@ from vision.geometry.iou import pairwise_iou
 from vision.runtime.engine import Engine, EngineInput, default_threads
 from vision.runtime.onnx_engine import OnnxEngine, export
 from vision.runtime.torch_engine import TorchEngine
-from vision.training.datasets.coco import AnnotatedImage
+from vision.training.datasets.pictures import AnnotatedImage
 from vision.training.datasets.windows import WindowPatches
 from vision.training.frozen_trunk import FrozenTrunk
 from vision.training.optimization import plan_optimization
@@ -177,7 +177,7 @@ def mine_false_positives(
     for number in pictures.tolist():
         sample = patches.images[number]
         found = detector.detect([Frame(patches.cache.load(sample.path), source=str(sample.path))])[0]
-        crowds = getattr(sample, "crowd_boxes", None)
+        crowds = sample.crowd_boxes
         known = sample.boxes if crowds is None else np.concatenate([sample.boxes, crowds])
         overlap = pairwise_iou(found.boxes, known).max(axis=1, initial=0.0)
         false = found.boxes[overlap < FALSE_IOU]
