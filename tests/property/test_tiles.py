@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vision.detection.config import DetectorConfig, TileMatch
@@ -81,6 +81,7 @@ def test_merging_twice_is_merging_once(
     np.testing.assert_array_equal(cut_again, cut)
 
 
+@settings(max_examples=60)
 @given(found(), MATCH, st.randoms(use_true_random=False), st.booleans())
 def test_the_order_of_the_rows_does_not_matter(
     drawn: tuple[Detections, np.ndarray], match: TileMatch, random: object, known: bool
@@ -164,6 +165,7 @@ def key(row: tuple[object, ...]) -> tuple[object, ...]:
     return (*row[:4], row[5])
 
 
+@settings(max_examples=40)
 @given(pictures(largest=20), st.sampled_from([64, 80, 101]), st.booleans())
 def test_what_fits_into_the_overlap_is_found_once_and_exactly(
     drawn: tuple[Frame, list[tuple[float, ...]]], tile: int, full: bool
@@ -174,6 +176,7 @@ def test_what_fits_into_the_overlap_is_found_once_and_exactly(
     assert sorted(rows_of(result), key=key) == sorted(truth, key=key)
 
 
+@settings(max_examples=40)
 @given(pictures(largest=90), st.sampled_from([64, 80]))
 def test_what_is_larger_than_a_tile_is_found_once_and_exactly(
     drawn: tuple[Frame, list[tuple[float, ...]]], tile: int

@@ -89,7 +89,7 @@ def test_the_whole_picture_adds_only_what_tiles_cannot_see() -> None:
 
 
 def test_only_borders_behind_which_the_picture_goes_on_cut() -> None:
-    boxes = np.array([[0, 0, 100, 100], [10, 10, 99.5, 98.9]], np.float32)
+    boxes = np.array([[0, 0, 100, 100], [10, 10, 99.5, 97.9]], np.float32)
     for tile, expected in [
         ((0, 0, 100, 100), [[False, False, True, True], [False, False, True, False]]),
         ((0, 0, 100, 200), [[False, False, True, False], [False, False, True, False]]),
