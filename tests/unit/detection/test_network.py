@@ -13,8 +13,10 @@ from vision.detection.architecture import (
     build_network,
     make_architecture,
 )
+from vision.detection.assigner import ASSIGNERS
 from vision.detection.config import DetectorFamily
 from vision.detection.fpn_lite import SharedHead, build_fpn_lite
+from vision.detection.losses import DetectionTarget, detection_loss
 from vision.detection.network import PRIOR, AnchorDetectorNetwork
 from vision.detection.ssd import ChannelNorm
 from vision.errors import ConfigError
@@ -159,6 +161,33 @@ def test_cards_without_a_family_are_fpn_lite() -> None:
     table["anchors"] = {"strides": [8, 16, 32, 64], "scale": 4.0, "ratios": [1.8]}
     del table["family"]
     assert architecture_from(table) == make_architecture("fpn-lite", "resnet18")
+
+
+@pytest.mark.parametrize(
+    ("family", "loss", "assigner"),
+    [
+        ("fpn-lite", "qfl", "atss"),
+        ("retinanet", "focal", "iou"),
+        ("ssd", "multibox", "iou"),
+        ("ssdlite", "multibox", "iou"),
+    ],
+)
+def test_every_family_learns_two_pictures(family: DetectorFamily, loss: str, assigner: str) -> None:
+    network = build_family(family, "mobilenet_v3_small", anchor_scale=2.0).train()
+    images = torch.randn(2, 3, 64, 64)
+    targets = [
+        DetectionTarget(torch.tensor([box]), torch.tensor([0])) for box in ([8.0, 8, 40, 40], [20.0, 16, 60, 60])
+    ]
+    anchors = make_anchors(network.anchors, (64, 64))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    totals = []
+    for _ in range(20):
+        found = detection_loss(*network(images), anchors, targets, assign=ASSIGNERS[assigner], loss=loss)
+        optimizer.zero_grad()
+        found.total.backward()
+        optimizer.step()
+        totals.append(found.total.item())
+    assert totals[-1] < 0.8 * totals[0]
 
 
 def test_ssd_heads_have_no_tower() -> None:
