@@ -152,9 +152,10 @@ def read_curve(rates: FloatArray, losses: FloatArray, *, diverged: bool) -> Rang
     smoothed = gaussian_filter1d(capped.astype(np.float64), sigma=width, mode="nearest")
     lowest = int(smoothed.argmin())
     # The first fifth of the ramp is too slow to learn much: its median is the loss before, less the noise.
-    start = float(np.median(capped[: max(3, count // 5)]))
+    slow = max(3, count // 5)
+    start = float(np.median(capped[:slow]))
     fall = start - float(smoothed[lowest])
-    if fall < LEAST_FALL * abs(start):
+    if lowest < slow or fall < LEAST_FALL * abs(start):
         raise InvalidInputError(
             f"the loss must fall at some rate, it fell from {start:.4g} to {smoothed[lowest]:.4g} at most; "
             "begin at a lower rate (--from), take more steps (--steps), or check the data (stride32 data check)"
