@@ -94,7 +94,7 @@ def plain(name: str) -> str:
     """Return a name from outside as text that matplotlib shows as it is: short, no formula, no hidden label.
 
     >>> plain("cost in $, _or_ not, with a very long tail")
-    'cost in \\\\$, _or_ not, with…'
+    'cost in \\\\$, _or_ not, wi…'
     """
     text = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1].rstrip() + "…"
     # A label that begins with _ never reaches a legend.

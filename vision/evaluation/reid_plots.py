@@ -18,7 +18,7 @@ from vision.render import contact_sheet
 from vision.training.datasets.pictures import load_rgb
 from vision.types import FloatArray, ImageArray, IntArray
 
-CROP_HW = (160, 80)
+CROP_HW = (192, 96)
 
 
 def rank_figure(curve: npt.NDArray[np.float64], theme: Theme = LIGHT) -> Any:
@@ -29,9 +29,10 @@ def rank_figure(curve: npt.NDArray[np.float64], theme: Theme = LIGHT) -> Any:
     for rank in (1, 5, 10):
         if rank <= len(curve):
             axes.annotate(
-                f"{curve[rank - 1]:.3f}", (rank, curve[rank - 1]), xytext=(0, -14), textcoords="offset points",
-                ha="center", fontsize=9, color=theme.ink,
+                f"{curve[rank - 1]:.3f}", (rank, curve[rank - 1]), xytext=(6, -14), textcoords="offset points",
+                fontsize=9, color=theme.ink,
             )  # fmt: skip
+    axes.set_xticks([1, *range(5, len(curve) + 1, 5)])
     low = max(0.0, float(curve.min()) - 0.15) if len(curve) else 0.0
     axes.set(
         xlim=(0.5, len(curve) + 0.5), ylim=(low, 1.01), xlabel="rank", ylabel="share of queries",
@@ -93,7 +94,7 @@ def confusion_sheet(
             captions += ["query", f"first {distances[0]:.2f}", f"rank {rank} {distances[1]:.2f}"]
     except InvalidInputError:
         return None
-    return contact_sheet(tiles, columns=12, tile_width=CROP_HW[1] + 20, captions=captions) if tiles else None
+    return contact_sheet(tiles, columns=6, tile_width=CROP_HW[1] + 54, captions=captions) if tiles else None
 
 
 def _tile(path: Path) -> ImageArray:

@@ -91,14 +91,18 @@ def _metrics(out: Path, card: ModelCard | None) -> str:
         return ""
     metrics = json.loads(path.read_text(encoding="utf-8"))
     rows = tuple(
-        (name, "-" if value == -1 else f"{value:.4f}" if isinstance(value, float) else str(value), meaning(name))
-        for name, value in metrics.items()
-        if not name.startswith("f1/")
+        (name, _metric(name, value), meaning(name)) for name, value in metrics.items() if not name.startswith("f1/")
     )
     measured = dict.fromkeys(f"{row.get('dataset', '')}." for row in card.metrics) if card else {}
     commands = dict.fromkeys(str(row.get("command", "")) for row in card.metrics) if card else {}
     note = "Of the exported model, on " + " ".join(measured) if measured else ""
     return page.html_table(Table("", ("metric", "value", "meaning"), rows, note)) + page.html_code("\n".join(commands))
+
+
+def _metric(name: str, value: float) -> str:
+    if name in ("queries", "pictures"):
+        return f"{value:.0f}"
+    return "-" if value == -1 else f"{value:.4f}"
 
 
 def _settings(settings: Mapping[str, Any], starts: list[dict[str, Any]], card: ModelCard | None) -> list[str]:

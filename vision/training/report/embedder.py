@@ -20,7 +20,7 @@ def embedder_content(out: Path, card: ModelCard) -> Content:
     """Return what the report of an embedder's run shows."""
     answers = load_embeddings(out)
     if answers is None:
-        note = "The run folder has no embeddings of the held-out crops; stride32 report RUN --gt CROPS makes them."
+        note = "The run folder has no embeddings of the held-out crops; stride32 report RUN --data CROPS makes them."
         return Content(notes=[note])
     known = answers.embeddings, answers.person_ids, answers.camera_ids
     metrics = evaluate_embeddings(*known)

@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 METRICS_FOLDER = "metrics"
 Numbers = npt.NDArray[np.float64]
-# The share of a new value in the smooth line over a noisy loss.
-SMOOTHING = 0.1
+# The smooth line over a noisy curve is a mean over this share of the run, around each step.
+SMOOTHING = 0.04
 # Shown of all the metrics at validation, where a run has them.
 MAIN_METRICS = ("ap", "ap50", "ap75", "f1", "rank1", "rank5", "mAP", "accuracy", "top5", "macro_f1", "r2")
 LEARNING_RATE = "lr-"
@@ -48,8 +48,8 @@ class History:
         return {name.removeprefix(prefix): value for name, value in self.series.items() if name.startswith(prefix)}
 
     @property
-    def losses(self) -> dict[str, tuple[Numbers, Numbers]]:
-        """Series that are neither learning rates nor validation metrics."""
+    def training(self) -> dict[str, tuple[Numbers, Numbers]]:
+        """Series of the training steps: neither learning rates nor validation metrics."""
         return {name: value for name, value in self.series.items() if not name.startswith((LEARNING_RATE, VALIDATION))}
 
 
@@ -80,10 +80,14 @@ def read_history(out: Path) -> History:
 
 
 def history_figures(history: History, theme: Theme = LIGHT) -> dict[str, Any]:
-    """Return matplotlib figures by name: loss, learning-rate, validation and validation-errors; those with data."""
+    """Return the figures that have data: loss, training, learning-rate, validation and validation-errors."""
     figures = {}
-    if history.losses:
-        figures["loss"] = _figure(history.losses, "Training loss", theme, history.resumed, smooth=True)
+    losses = {name: curve for name, curve in history.training.items() if "loss" in name}
+    others = {name: curve for name, curve in history.training.items() if name not in losses}
+    if losses:
+        figures["loss"] = _figure(losses, "Training loss", theme, history.resumed, smooth=True)
+    if others:
+        figures["training"] = _figure(others, "Training batches", theme, history.resumed, smooth=True)
     rates = _distinct(history.named(LEARNING_RATE))
     if rates:
         figures["learning-rate"] = _figure(rates, "Learning rate", theme, history.resumed)
@@ -186,10 +190,9 @@ def _figure(
 
 
 def _smooth(values: Numbers) -> Numbers:
-    """Return the moving average, begun at the mean of the first values so that it does not lag behind the start."""
-    smoothed = np.empty_like(values)
-    level = float(values[: round(1 / SMOOTHING)].mean())
-    for index, value in enumerate(values):
-        level += SMOOTHING * (value - level)
-        smoothed[index] = level
-    return smoothed
+    """Return the mean over a window around each value, cut at the ends: it neither lags nor leans on a guess."""
+    half = max(2, round(len(values) * SMOOTHING / 2))
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    rows = np.arange(len(values))
+    first, last = np.maximum(rows - half, 0), np.minimum(rows + half + 1, len(values))
+    return np.asarray((sums[last] - sums[first]) / (last - first))

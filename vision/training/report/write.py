@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 CURVES = {
     "loss": ("Training loss", "Pale as measured, strong its moving average."),
+    "training": ("Training batches", "Measured on the batches that were trained on, augmented as they are."),
     "learning-rate": ("Learning rate", "Of the groups of weights that differ."),
     "validation": ("Validation", "Measured with the weights that would be exported."),
     "validation-errors": ("Validation errors", "Less is better."),

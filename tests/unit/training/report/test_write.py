@@ -1,0 +1,238 @@
+"""The report from run folders made by hand: each kind of model, hostile names, and parts that fail."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vision.card import ModelCard, write_card
+from vision.errors import InvalidInputError
+from vision.training.datasets.pictures import AnnotatedImage
+from vision.training.report import write as report
+from vision.training.report.answers import (
+    ClassifierAnswers,
+    EmbedderAnswers,
+    load_detections,
+    save_detections,
+    save_embeddings,
+    save_outputs,
+)
+from vision.training.report.write import report_run, write_report
+from vision.types import Detections
+
+HOSTILE = ("<script>alert(1)</script>", "$\\frac{a}", '"onerror="x')
+
+
+class Page(HTMLParser):
+    """Collects tags, addresses and text, and checks that tags are closed in order."""
+
+    VOID = frozenset({"meta", "img", "source", "br", "hr", "link", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            assert not name.startswith("on")
+            if name in ("src", "srcset", "href"):
+                self.addresses.append(value or "")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read_page(out: Path) -> Page:
+    text = (out / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert all(address.startswith("data:image/") for address in page.addresses)
+    assert "script" not in page.tags
+    assert not re.search(r"url\(|@import|https?:", text)
+    assert "default-src 'none'" in text
+    assert 'name="viewport"' in text
+    assert "prefers-color-scheme: dark" in text
+    return page
+
+
+def run_folder(
+    out: Path, kind: str, *, labels: tuple[str, ...] = (), architecture: dict[str, object] | None = None
+) -> Path:
+    """A finished run without its answers."""
+    folder = out / "metrics" / "version_0"
+    folder.mkdir(parents=True)
+    (folder / "metrics.csv").write_text("epoch,loss,step,val_ap\n0,2.0,9,\n0,1.0,19,0.2\n")
+    (out / "config.toml").write_text('name = "mine"\nepochs = 2\ndata = "/home/alice/private/street"\n')
+    (out / "metrics.json").write_text(json.dumps({"ap": 0.5, "ap_small": -1.0, "queries": 8.0}))
+    card = ModelCard(
+        name="mine",
+        kind=kind,
+        summary="<b>bold</b> & more",
+        folder=out / "mine",
+        architecture=architecture or {"backbone": "lenet5"},
+        preprocess={"long_side": 64},
+        sha256="0" * 64,
+        licence="Apache-2.0",
+        labels=labels,
+        data=({"name": "street", "terms": "ours"},),
+        training={"command": "stride32 train x --set 'a=<b>'"},
+        metrics=({"name": "ap", "value": 0.5, "dataset": "val, 4 pictures", "command": "stride32 eval x"},),
+    )
+    write_card(out / "mine", card)
+    return out
+
+
+def picture(path: Path, size_hw: tuple[int, int] = (80, 120)) -> Path:
+    cv2.imwrite(str(path), np.full((*size_hw, 3), 120, np.uint8))
+    return path
+
+
+def detector_run(tmp_path: Path) -> Path:
+    out = run_folder(tmp_path / "run", "detector", labels=HOSTILE)
+    boxes = np.array([[5, 5, 45, 45], [60, 10, 110, 60]], np.float32)
+    images = [
+        AnnotatedImage(picture(tmp_path / f"{number}.png"), number, boxes, np.array([number % 2, 1]))
+        for number in range(4)
+    ]
+    found = {
+        number: Detections(boxes + number, np.array([0.9, 0.4], np.float32), np.array([0, 1])) for number in range(3)
+    }
+    save_detections(out, images, found, HOSTILE)
+    return out
+
+
+def test_detector(tmp_path: Path) -> None:
+    out = detector_run(tmp_path)
+    assert write_report(out) == out / "report.html"
+    page = read_page(out)
+    figures = {path.name for path in (out / "figures").iterdir()}
+    assert figures == {
+        "loss.png", "validation.png", "precision-recall.png", "f1.png", "confusion.png", "predictions.png",
+        "false.png", "missed.png",
+    }  # fmt: skip
+    assert page.tags.count("img") == len(figures)
+    for words in (HOSTILE[0], "<b>bold</b> & more", "stride32 train x --set 'a=<b>'", "Errors by kind", "VOC area"):
+        assert words in page.text
+    assert "alice" not in page.text
+    assert "private/street" in page.text
+
+
+def test_answers_of_a_detector_survive_the_folder(tmp_path: Path) -> None:
+    out = run_folder(tmp_path / "run", "detector", labels=("a", "b"))
+    boxes = np.array([[5, 5, 45, 45], [60, 10, 110, 60]], np.float32)
+    image = AnnotatedImage(
+        picture(tmp_path / "1.png"), 7, boxes, np.array([1, 0]), difficult=np.array([True, False]),
+        crowd_boxes=boxes[:1] + 1, crowd_labels=np.array([1]), areas=np.array([99.5, np.nan]),
+    )  # fmt: skip
+    save_detections(out, [image], {7: Detections(boxes, np.array([0.25, 0.5]), np.array([1, 1]))}, ("a", "b"))
+    answers = load_detections(out)
+    assert answers is not None
+    truth, found = answers
+    (again,) = truth.images
+    assert truth.class_names == ("a", "b")
+    assert again.path == image.path
+    assert again.boxes.tolist() == boxes.tolist()
+    assert again.labels.tolist() == [1, 0]
+    assert again.areas is not None
+    assert again.areas.tolist() == [99.5, 2500]
+    assert again.difficult is not None
+    assert again.difficult.tolist() == [True, False]
+    assert again.crowd_boxes is not None
+    assert again.crowd_boxes.tolist() == [[6, 6, 46, 46]]
+    assert found[7].labels.tolist() == [1, 1]
+    assert load_detections(tmp_path) is None
+
+
+def test_embedder(tmp_path: Path) -> None:
+    out = run_folder(tmp_path / "run", "embedder")
+    rng = np.random.default_rng(0)
+    people = np.repeat(np.arange(4), 4)
+    vectors = np.eye(8)[people] + rng.normal(0, 0.6, (16, 8))
+    embeddings = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    paths = tuple(picture(tmp_path / f"{number}.png", (64, 32)) for number in range(16))
+    save_embeddings(out, EmbedderAnswers(embeddings, people, np.tile([0, 1], 8), paths))
+    write_report(out)
+    page = read_page(out)
+    assert {"rank-curve.png", "distances.png", "confusions.png"} <= {path.name for path in (out / "figures").iterdir()}
+    assert "rank-1" in page.text
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
+def test_classifier(tmp_path: Path, task: str) -> None:
+    labels = () if task == "regression" else HOSTILE
+    out = run_folder(tmp_path / "run", "classifier", labels=labels, architecture={"backbone": "lenet5", "task": task})
+    rng = np.random.default_rng(0)
+    if task == "regression":
+        targets = rng.normal(0, 3, (9, 1)).astype(np.float32)
+        outputs = targets + rng.normal(0, 1, (9, 1)).astype(np.float32)
+    else:
+        targets = np.eye(3, dtype=np.float32)[rng.integers(0, 3, 9)]
+        outputs = rng.dirichlet([1, 1, 1], 9).astype(np.float32)
+    paths = tuple(picture(tmp_path / f"{number}.png", (8, 8)) for number in range(9))
+    save_outputs(out, ClassifierAnswers(outputs, targets, paths))
+    write_report(out)
+    page = read_page(out)
+    figures = {path.name for path in (out / "figures").iterdir()}
+    assert "mistakes.png" in figures
+    assert ("confusion.png" in figures) == (task == "multiclass")
+    assert ("values.png" in figures) == (task == "regression")
+    assert "lacks" not in page.text
+
+
+def test_a_run_without_answers_or_model_still_has_a_page(tmp_path: Path) -> None:
+    out = run_folder(tmp_path / "run", "detector")
+    write_report(out)
+    assert "--data DATA makes them" in read_page(out).text
+    (out / "mine" / "card.toml").unlink()
+    (out / "metrics.json").unlink()
+    write_report(out)
+    assert "has exported no model yet" in read_page(out).text
+
+
+def test_a_part_that_fails_costs_that_part(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    out = detector_run(tmp_path)
+    (out / "validation" / "detections.json").write_text("{")
+    (out / "metrics" / "version_0" / "metrics.csv").write_bytes(b"\xff\xfe\x00")
+    with caplog.at_level(logging.WARNING):
+        write_report(out)
+    page = read_page(out)
+    assert "This report lacks the evaluation" in page.text
+    assert "This report lacks the curves" in page.text
+    assert "AP: area below" in page.text  # the metrics are still there
+
+
+def test_a_failing_report_ends_no_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = run_folder(tmp_path / "run", "detector")
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(report, "report_body", broken)
+    with caplog.at_level(logging.WARNING):
+        assert report_run(out) is None
+    assert "no report was written, the model is complete: the disk is full" in caplog.text
+
+
+def test_another_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"must be the folder of a training run, it has no config\.toml"):
+        write_report(tmp_path)
