@@ -40,6 +40,7 @@ COMMANDS = [
     ["models", "list"],
     ["models", "show"],
     ["models", "pull"],
+    ["models", "bench"],
 ]
 
 
