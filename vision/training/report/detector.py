@@ -30,8 +30,7 @@ def detector_content(out: Path, card: ModelCard) -> Content:
     """Return what the report of a detector's run shows."""
     answers = load_detections(out)
     if answers is None:
-        note = "The run folder has no detections on the validation pictures; stride32 report RUN --data DATA makes them."
-        return Content(notes=[note])
+        return Content(notes=["The run folder has no detections; stride32 report RUN --data DATA makes them."])
     truth, found = answers
     scores = score_detections(truth.images, found, truth.class_names)
     content = Content(tiles=_tiles(scores), plots=_plots(truth, found, scores))
