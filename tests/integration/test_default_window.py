@@ -39,7 +39,7 @@ def portrait() -> Frame:
 
 @pytest.mark.parametrize("engine", ["onnx", "torch"])
 def test_literal_crops_agree_on_every_level(card: ModelCard, portrait: Frame, engine: str) -> None:
-    config = DetectorConfig(conf=0.02, long_side=128)
+    config = DetectorConfig(conf=0.02, long_side=96)
     runtime = RuntimeConfig(device="cpu", threads=1, engine=engine)  # type: ignore[arg-type]
     detector = load_window_detector(card, config, runtime)
     literal = WindowDetector(
@@ -52,7 +52,7 @@ def test_literal_crops_agree_on_every_level(card: ModelCard, portrait: Frame, en
         config=config,
     )
     levels = detector.levels(portrait.size_hw)
-    assert len(levels) > 3
+    assert len(levels) >= 3
     for level in levels:
         dense, cropped = detector.run_level([portrait], level), literal.run_level([portrait], level)
         for found, expected in zip(dense, cropped, strict=True):
@@ -66,9 +66,9 @@ def test_it_finds_the_person_of_a_portrait(card: ModelCard, portrait: Frame) -> 
     detector = build_detector(DetectorConfig(model=NAME), CPU)
     found = detector.detect([portrait])[0]
     # Head, shoulders and suit fill most of the picture.
-    assert len(found) > 0
-    overlap = pairwise_iou(found.boxes[:1], np.array([[20, 0, 450, 512]], np.float32))
-    assert overlap[0, 0] > 0.5
+    assert 0 < len(found) < 20
+    overlap = pairwise_iou(found.boxes, np.array([[20, 0, 450, 512]], np.float32))
+    assert overlap.max() > 0.5
 
 
 @pytest.mark.data
