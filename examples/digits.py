@@ -3,7 +3,7 @@
     python examples/digits.py --out runs/digits
 
 scikit-learn's 1,797 digits of 8 x 8 pixels are written as folders of pictures, each network is trained from scratch on
-1,437 of them as ``stride32 train classifier`` does, and the rest measure it. Prints a table and draws the curves of
+1,438 of them as ``stride32 train classifier`` does, and the rest measure it. Prints a table and draws the curves of
 loss and accuracy by epoch. Needs ``pip install 'stride32[train,examples]'``; takes about two minutes on one core.
 """
 
@@ -13,7 +13,6 @@ import argparse
 import csv
 import math
 import time
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,22 +33,22 @@ VAL_EVERY = 5  # the fifth picture of five goes to validation
 
 @dataclass(frozen=True)
 class Result:
-    """One trained network: weights, processor seconds of training, accuracy at the end, and its curves by epoch."""
+    """One trained network: weights, processor seconds of the run, accuracy at the end, and its curves by epoch."""
 
     network: str
     weights: int
     seconds: float
     accuracy: float
-    train_loss: list[float]
+    val_loss: list[float]
     val_accuracy: list[float]
 
 
-def write_digits(folder: Path) -> Path:
-    """Write the digits as ``folder/train/7/0123.png`` and ``folder/val/7/...``, and return the folder."""
+def write_digits(folder: Path, *, limit: int | None = None) -> Path:
+    """Write the (first) digits as ``folder/train/7/0123.png`` and ``folder/val/7/...``, and return the folder."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    for number, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+    for number, (image, label) in enumerate(zip(digits.images[:limit], digits.target[:limit], strict=True)):
         part = "val" if number % VAL_EVERY == VAL_EVERY - 1 else "train"
         path = folder / part / str(label) / f"{number:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,18 +86,15 @@ def train_network(network: str, data: Path, out: Path, *, epochs: int) -> Result
 
 
 def read_curves(metrics: Path) -> tuple[list[float], list[float]]:
-    """Return the mean training loss and the validation accuracy of each epoch, from the newest log of a run."""
+    """Return loss and accuracy on the validation pictures after each epoch, from the newest log of a run."""
     newest = max(metrics.glob("version_*/metrics.csv"), key=lambda path: path.stat().st_mtime)
-    columns: dict[str, dict[int, list[float]]] = {"loss": defaultdict(list), "val_accuracy": defaultdict(list)}
+    columns: dict[str, list[float]] = {"val_loss": [], "val_accuracy": []}
     with newest.open(newline="") as file:
         for row in csv.DictReader(file):
-            for name, by_epoch in columns.items():
+            for name, values in columns.items():
                 if row.get(name):
-                    by_epoch[int(row["epoch"])].append(float(row[name]))
-    losses, accuracies = (
-        [float(np.mean(by_epoch[epoch])) for epoch in sorted(by_epoch)] for by_epoch in columns.values()
-    )
-    return losses, accuracies
+                    values.append(float(row[name]))
+    return columns["val_loss"], columns["val_accuracy"]
 
 
 def draw_curves(results: list[Result], path: Path) -> None:
@@ -109,9 +105,9 @@ def draw_curves(results: list[Result], path: Path) -> None:
     loss_axes, accuracy_axes = figure.subplots(1, 2)
     for result in results:
         style = {"color": COLOURS[result.network], "marker": MARKERS[result.network], "markersize": 3.5}
-        for axes, values in ((loss_axes, result.train_loss), (accuracy_axes, result.val_accuracy)):
+        for axes, values in ((loss_axes, result.val_loss), (accuracy_axes, result.val_accuracy)):
             axes.plot(range(1, len(values) + 1), values, label=result.network, linewidth=1.5, **style)
-    loss_axes.set(title="training loss", xlabel="epoch", ylim=(0, None))
+    loss_axes.set(title="validation loss", xlabel="epoch", ylim=(0, None))
     accuracy_axes.set(title="validation accuracy", xlabel="epoch")
     for axes in (loss_axes, accuracy_axes):
         axes.grid(alpha=0.25)
@@ -126,12 +122,13 @@ def main(argv: list[str] | None = None) -> list[Result]:
     parser = argparse.ArgumentParser(description="Perceptron, MLP and LeNet-5 on scikit-learn's digits.")
     parser.add_argument("--out", type=Path, default=Path("runs/digits"))
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--limit", type=int, metavar="N", help="use the first N digits")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     options = parser.parse_args(argv)
-    data = write_digits(options.out / "data")
+    data = write_digits(options.out / "data", limit=options.limit)
     results = [train_network(name, data, options.out, epochs=options.epochs) for name in options.networks]
     draw_curves(results, options.out / "curves.png")
-    print("| network | weights | accuracy | seconds |\n|---|---|---|---|")
+    print("| network | weights | accuracy | CPU seconds |\n|---|---|---|---|")
     for result in results:
         print(f"| {result.network} | {result.weights:,} | {result.accuracy:.3f} | {math.ceil(result.seconds)} |")
     print(f"curves in {options.out / 'curves.png'}; models in {options.out}/NETWORK/NETWORK")

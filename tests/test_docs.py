@@ -19,6 +19,7 @@ from vision.cli.main import app
 from vision.cli.options import pipeline_config
 from vision.config import PipelineConfig, load_config, parse_value
 from vision.training.config import DetectorTrainingConfig
+from vision.training.classifier_config import ClassifierTrainingConfig
 from vision.training.embedder_config import EmbedderTrainingConfig
 from vision.training.kinds import config_class
 from vision.training.search_space import read_parameter
@@ -218,6 +219,8 @@ def test_toml_blocks_are_settings(block: Block, tmp_path: Path) -> None:
     keys = tomllib.loads(block.text).keys()
     if "train_data" in keys:
         load_config(path, DetectorTrainingConfig)
+    elif "task" in keys:
+        load_config(path, ClassifierTrainingConfig)
     elif "data" in keys:
         load_config(path, EmbedderTrainingConfig)
     else:
