@@ -18,8 +18,8 @@ import typer
 from vision.cli.main import app
 from vision.cli.options import pipeline_config
 from vision.config import PipelineConfig, load_config, parse_value
-from vision.training.config import DetectorTrainingConfig
 from vision.training.classifier_config import ClassifierTrainingConfig
+from vision.training.config import DetectorTrainingConfig
 from vision.training.embedder_config import EmbedderTrainingConfig
 from vision.training.kinds import config_class
 from vision.training.search_space import read_parameter
