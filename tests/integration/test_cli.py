@@ -36,6 +36,7 @@ COMMANDS = [
     ["eval", "embedder"],
     ["eval", "classifier"],
     ["eval", "track"],
+    ["report"],
     ["models"],
     ["models", "list"],
     ["models", "show"],

@@ -24,6 +24,8 @@ from vision.runtime.config import RuntimeConfig
 from vision.store import load_weights
 from vision.training.config import DetectorTrainingConfig
 from vision.training.fit import train_detector
+from vision.training.report.measure import measure_run
+from vision.training.report.write import write_report
 from vision.training.run import read_metrics
 from vision.types import Frame
 
@@ -115,7 +117,20 @@ def test_run_folder_is_complete(run_folder: Path, config: DetectorTrainingConfig
     assert run_folder == config.out
     names = {path.name for path in run_folder.iterdir()}
     assert {"config.toml", "best.ckpt", "last.ckpt", "metrics", "metrics.json", "tiny"} <= names
+    assert {"environment.json", "tensorboard", "validation", "figures", "report.html"} <= names
     assert {path.name for path in (run_folder / "tiny").iterdir()} == {"card.toml", "weights.safetensors"}
+
+
+def test_the_report_shows_the_run_and_can_be_made_again(run_folder: Path, pictures: Path) -> None:
+    figures = {path.stem for path in (run_folder / "figures").iterdir()}
+    assert {"loss", "learning-rate", "validation", "precision-recall", "f1", "confusion", "predictions"} <= figures
+    page = (run_folder / "report.html").read_text()
+    for words in ("tiny", "stride32 train detector", "git revision", "anchor_ratios", "green", "lacks"):
+        assert (words in page) == (words != "lacks"), words
+    before = read_metrics(run_folder)
+    measure_run(run_folder, pictures / "val.json")
+    assert read_metrics(run_folder) == pytest.approx(before, abs=1e-6)
+    assert write_report(run_folder) == run_folder / "report.html"
 
 
 def test_the_loss_falls(run_folder: Path) -> None:
