@@ -18,7 +18,7 @@ from vision.evaluation.detection import coco_metrics, detect_images
 from vision.runtime.config import RuntimeConfig
 from vision.store import file_sha256
 from vision.training.config import DetectorTrainingConfig
-from vision.training.datasets.training_data import load_validation_images
+from vision.training.datasets.training_data import is_held_out, load_validation_images
 from vision.training.export import save_weights, training_command
 from vision.training.report.answers import save_detections
 from vision.training.run import write_metrics
@@ -68,10 +68,12 @@ def _card(config: DetectorTrainingConfig, class_names: tuple[str, ...], folder: 
         labels=class_names,
         sha256=sha256,
         licence="Apache-2.0",
-        data=({"name": config.data_name or config.train_data.parent.name, "terms": config.data_terms or "not stated"},),
+        data=(
+            {"name": config.data_name or _data_label(config.train_data), "terms": config.data_terms or "not stated"},
+        ),
         training={
             "command": training_command(
-                "stride32 train detector --train-data TRAIN --val-data VAL --out DIR"
+                f"stride32 train detector --train-data TRAIN{' --val-data VAL' if config.val_data else ''} --out DIR"
                 + (" --set negatives_data=NEGATIVES" if config.negatives_data else ""),
                 config,
                 in_start=frozenset({"train_data", "val_data", "negatives_data"}),
@@ -83,11 +85,20 @@ def _card(config: DetectorTrainingConfig, class_names: tuple[str, ...], folder: 
     )
 
 
+def _data_label(path: Path) -> str:
+    """Return what the card calls training data without a name: its folder."""
+    return path.resolve().name if path.is_dir() else path.resolve().parent.name
+
+
 def _metric_rows(config: DetectorTrainingConfig, metrics: dict[str, float], count: int) -> list[dict[str, Any]]:
     """Return the card's rows; each names the command that gives the number again."""
-    data = config.val_data or config.train_data
-    dataset = f"{data.parent.name}/{data.name}, {count} pictures; chose the checkpoint, trained on none"
+    data, chosen = config.val_data or config.train_data, "chose the checkpoint, trained on none"
+    dataset = f"{data.resolve().parent.name}/{data.resolve().name}, {count} pictures; {chosen}"
     command = f"stride32 eval detector {config.name} --gt {data.name}"
+    if is_held_out(config):
+        # No file of the user's holds these pictures alone; the run folder does.
+        dataset = f"{count} pictures held out of {_data_label(data)}; {chosen}"
+        command = f"stride32 eval detector {config.name} --gt validation/ground_truth.json"
     return [
         {"name": name, "value": round(metrics[name], 4), "dataset": dataset, "command": command}
         for name in CARD_METRICS

@@ -62,14 +62,15 @@ def load_training_data(config: DetectionDataConfig) -> TrainingData:
     """
     annotations = read_annotations(config.train_data, "train")
     # A misspelt class is told before thousands of pictures are opened.
-    train, class_names = choose_classes(annotations, config.classes)
+    images, class_names = choose_classes(annotations, config.classes)
     headers = read_headers(picture.path for picture in annotations.pictures)
     check_before_training(annotations, headers, config.classes)
-    if _is_held_out(config):
-        train, val = hold_out(train, config.val_fraction, lambda image: image.path)
-        log.info("no val_data: %d of %d pictures of %s are held out", len(val), len(train), config.train_data)
+    if is_held_out(config):
+        train, val = hold_out(images, config.val_fraction, lambda image: image.path)
+        log.info("no val_data: %d of %d pictures of %s are held out", len(val), len(images), config.train_data)
         readable_val = decodable_images(readable_images(val, headers))
     else:
+        train = images
         val, readable_val = _read_val(config, class_names, check=True)
         warn_of_shared_pictures((image.path for image in train), (image.path for image in val))
     background = _background(config, class_names, known=train + val)
@@ -79,13 +80,13 @@ def load_training_data(config: DetectionDataConfig) -> TrainingData:
 
 def load_validation_images(config: DetectionDataConfig, class_names: Sequence[str]) -> list[AnnotatedImage]:
     """Return the readable validation pictures of a run, the same as ``load_training_data`` gives."""
-    if not _is_held_out(config):
+    if not is_held_out(config):
         return _read_val(config, class_names)[1]
     train, _ = read_detection_data(config.train_data, class_names, part="train")
     return decodable_images(readable_images(hold_out(train, config.val_fraction, lambda image: image.path)[1]))
 
 
-def _is_held_out(config: DetectionDataConfig) -> bool:
+def is_held_out(config: DetectionDataConfig) -> bool:
     """Return whether validation pictures have to be taken from the training data."""
     return config.val_data is None and "val" not in find_parts(config.train_data)
 
