@@ -124,7 +124,8 @@ def _sampler(plan: SearchPlan, seed: int) -> optuna.samplers.BaseSampler:
 def _pruner(plan: SearchPlan, config: TrainingConfig) -> optuna.pruners.BasePruner:
     if not plan.prune:
         return optuna.pruners.NopPruner()
-    return optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=config.eval_every)
+    # The first third of a trial says little: the rate is still rising.
+    return optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=config.epochs // 3 + 1)
 
 
 def _requeue_interrupted(study: optuna.Study) -> None:
@@ -195,7 +196,8 @@ class Watch(Callback):
             )
         self.values.append(float(known[self.metric]))
         self.trial.report(self.values[-1], trainer.current_epoch + 1)
-        if self.trial.should_prune():
+        is_last = trainer.max_epochs is not None and trainer.current_epoch + 1 >= trainer.max_epochs
+        if not is_last and self.trial.should_prune():
             raise optuna.TrialPruned
 
 

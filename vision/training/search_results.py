@@ -22,7 +22,6 @@ from vision.training.search_space import Parameter
 log = logging.getLogger(__name__)
 TABLE, IMPORTANCE, PARALLEL = "trials.csv", "importance.png", "parallel.png"
 FEWEST = 3  # complete trials for which plots say anything
-MOST_TICKS = 8
 
 
 def write_results(study: optuna.Study, parameters: Sequence[Parameter], metric: str, folder: Path) -> None:
@@ -35,7 +34,7 @@ def write_results(study: optuna.Study, parameters: Sequence[Parameter], metric: 
     draw_parallel(complete, parameters, metric, folder / PARALLEL, minimize=_minimizes(study))
     shares = importances(study)
     if shares:
-        draw_importance(shares, metric, folder / IMPORTANCE)
+        draw_importance(shares, metric, folder / IMPORTANCE, trials=len(complete))
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
@@ -55,8 +54,8 @@ def importances(study: optuna.Study) -> dict[str, float]:
     return {key: float(value) for key, value in found.items() if math.isfinite(value)}
 
 
-def draw_importance(shares: dict[str, float], metric: str, path: Path) -> None:
-    """Draw the shares as bars, the greatest on top."""
+def draw_importance(shares: dict[str, float], metric: str, path: Path, *, trials: int) -> None:
+    """Draw the shares as bars, the greatest on top; they come from so many complete trials."""
     ordered = sorted(shares.items(), key=lambda item: item[1])
     figure, (axes,) = new_figure(LIGHT, size_in=(6.4, 1.2 + 0.4 * len(ordered)))
     bars = axes.barh([plain(key) for key, _ in ordered], [share for _, share in ordered], color=LIGHT.colours[0])
@@ -64,7 +63,7 @@ def draw_importance(shares: dict[str, float], metric: str, path: Path) -> None:
     axes.grid(False, axis="y")
     axes.set_xlim(0, max(shares.values(), default=1.0) * 1.12 or 1.0)
     axes.set_xlabel(f"share in {metric}")
-    axes.set_title("Importance of the settings")
+    axes.set_title(f"Importance of the settings in {trials} complete trials")
     save_figure(figure, path)
 
 
@@ -85,7 +84,7 @@ def draw_parallel(
         best = rank[index] == 1
         axes.plot(
             range(len(columns)), line, color=LIGHT.colours[1] if best else colours(rank[index]),
-            linewidth=2.5 if best else 1.0, alpha=1.0 if best else 0.7, label="best" if best else None,
+            linewidth=2.5 if best else 1.0, alpha=1.0 if best else 0.7,
         )  # fmt: skip
     for place, (_, ticks, labels) in enumerate(columns):
         axes.axvline(place, color=LIGHT.muted, linewidth=0.8)
@@ -98,8 +97,7 @@ def draw_parallel(
     axes.set_yticks([])
     axes.grid(False)
     axes.set_xlim(-0.1, len(columns) - 0.6)
-    axes.set_title(f"{len(trials)} complete trials")
-    axes.legend(loc="upper left", frameon=False, fontsize=8)
+    axes.set_title(f"{len(trials)} complete trials, the best one in orange, darker is better")
     save_figure(figure, path)
 
 
