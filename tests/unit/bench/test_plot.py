@@ -18,7 +18,8 @@ def row(name: str, kind: str, size: str, ms: float, accuracy: float | None, engi
     metric = {"detector": "ap", "embedder": "rank1"}.get(kind, "none")
     return BenchRow(
         name=name, kind=kind, size=size, engine=engine, threads=1, parameters=3_000_000, file_bytes=6_000_000,
-        latency=Latency(ms, ms * 0.9, ms * 1.2, ms * 0.8, 9), metrics={} if accuracy is None else {metric: accuracy},
+        latency=Latency(ms, ms * 0.9, ms * 1.2, ms * 0.8, ms, 9),
+        metrics={} if accuracy is None else {metric: accuracy},
     )  # fmt: skip
 
 
