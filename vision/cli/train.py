@@ -20,6 +20,13 @@ ConfigArgument = Annotated[
     Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings of the run.", show_default=False)
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder.", show_default=False)]
+Name = Annotated[
+    str | None, typer.Option("--name", metavar="NAME", help="Name of the exported model.", show_default=False)
+]
+Init = Annotated[
+    str | None,
+    typer.Option("--init", metavar="MODEL", help="Start from the weights of this model.", show_default=False),
+]
 Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", min=1, show_default=False)]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", min=0, show_default=False)]
 TrainDevice = Annotated[str | None, typer.Option("--device", metavar="auto|cpu|cuda", show_default=False)]
@@ -56,6 +63,8 @@ def detector_command(
     train_data: Annotated[Path | None, File] = None,
     val_data: Annotated[Path | None, File] = None,
     out: Out = None,
+    name: Name = None,
+    init: Init = None,
     epochs: Epochs = None,
     time_budget: TimeBudget = None,
     optimizer: Optimizer = None,
@@ -78,6 +87,7 @@ def window_command(
     train_data: Annotated[Path | None, File] = None,
     val_data: Annotated[Path | None, File] = None,
     out: Out = None,
+    name: Name = None,
     epochs: Epochs = None,
     time_budget: TimeBudget = None,
     optimizer: Optimizer = None,
@@ -101,6 +111,7 @@ def embedder_command(
         Path | None, typer.Option(metavar="DIR", help="Crops, one folder a person.", show_default=False)
     ] = None,
     out: Out = None,
+    name: Name = None,
     epochs: Epochs = None,
     time_budget: TimeBudget = None,
     optimizer: Optimizer = None,
@@ -131,6 +142,7 @@ def classifier_command(
         str | None, typer.Option(metavar="multiclass|multilabel|regression", show_default="multiclass")
     ] = None,
     out: Out = None,
+    name: Name = None,
     epochs: Epochs = None,
     time_budget: TimeBudget = None,
     optimizer: Optimizer = None,

@@ -119,7 +119,8 @@ class PlainProgress(Callback):
         step = trainer.global_step
         if step % self.every == 0 and step != self._logged_step and trainer.is_global_zero:
             self._logged_step = step
-            values = _numbers(trainer.logged_metrics)
+            # The validation's last figures are among them; they have a line of their own.
+            values = _numbers({k: v for k, v in trainer.logged_metrics.items() if not k.startswith("val_")})
             log.info("epoch %d step %d/%d %s", trainer.current_epoch, step, round(float(module.total_steps)), values)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
