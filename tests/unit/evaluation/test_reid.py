@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vision.errors import InvalidInputError
-from vision.evaluation.reid import distance_limit, evaluate_embeddings, evaluate_reid
+from vision.evaluation.reid import distance_limit, evaluate_embeddings, evaluate_reid, pair_distances, rank_curve
 
 
 def on_circle(*degrees):
@@ -109,3 +109,18 @@ def test_the_distance_limit_counts_different_people_of_one_camera_only() -> None
     limit = distance_limit(embeddings, people, cameras, false_accepts=0.0)
     assert limit == pytest.approx(1 - np.cos(np.radians(59)), abs=1e-6)
     assert np.isnan(distance_limit(embeddings, people, np.arange(4)))
+
+
+def test_the_rank_curve_rises_where_the_match_comes() -> None:
+    """The example of the hand-computed ranking: two queries are answered first, two third."""
+    known = on_circle(0, 50, 11, 20), np.array([0, 0, 1, 1]), np.array([1, 2, 3, 4])
+    assert rank_curve(*known, depth=4).tolist() == [0.5, 0.5, 1, 1]
+    nobody = on_circle(0, 50), np.array([0, 1]), np.array([1, 1])
+    assert rank_curve(*nobody, depth=2).tolist() == [0, 0]
+
+
+def test_pairs_to_tell_apart() -> None:
+    """People 0, 0, 1 by cameras 1, 2, 1: one pair of a person in two cameras, one of two people in one."""
+    same, different = pair_distances(on_circle(0, 60, 90), np.array([0, 0, 1]), np.array([1, 2, 1]))
+    assert same == pytest.approx([0.5])
+    assert different == pytest.approx([1.0])
