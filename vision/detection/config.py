@@ -53,7 +53,7 @@ class DetectorConfig:
     tile_full: bool = True
     tile_match: TileMatch = "border"
     tile_threshold: float = 0.5
-    tile_batch: int = 8
+    tile_batch: int = 4
 
     def __post_init__(self) -> None:
         if self.conf != "auto" and not 0 <= self.conf <= 1:
@@ -97,4 +97,4 @@ class DetectorConfig:
                 f"detection.tile_threshold must be in (0, 1], got {self.tile_threshold}; 0.5 is the default"
             )
         if self.tile_batch < 1:
-            raise ConfigError(f"detection.tile_batch must be >= 1, got {self.tile_batch}; 8 is the default")
+            raise ConfigError(f"detection.tile_batch must be >= 1, got {self.tile_batch}; 4 is the default")
