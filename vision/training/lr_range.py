@@ -151,17 +151,16 @@ def read_curve(rates: FloatArray, losses: FloatArray, *, diverged: bool) -> Rang
     width = max(1.0, count / 50)
     smoothed = gaussian_filter1d(capped.astype(np.float64), sigma=width, mode="nearest")
     lowest = int(smoothed.argmin())
-    # The first fifth of the ramp is too slow to learn much: its median is the loss before, less the noise.
-    slow = max(3, count // 5)
-    start = float(np.median(capped[:slow]))
+    # From second differences, which a steady fall leaves alone; a Gaussian mean of losses keeps this much of it.
+    single = 1.48 * float(np.median(np.abs(np.diff(capped[: lowest + 3], n=2)))) / math.sqrt(6)
+    noise = single / math.sqrt(2 * math.sqrt(math.pi) * width)
+    start = float(smoothed[: lowest + 1].max())
     fall = start - float(smoothed[lowest])
-    if lowest < slow or fall < LEAST_FALL * abs(start):
+    if fall < max(LEAST_FALL * abs(start), 2 * noise):
         raise InvalidInputError(
             f"the loss must fall at some rate, it fell from {start:.4g} to {smoothed[lowest]:.4g} at most; "
             "begin at a lower rate (--from), take more steps (--steps), or check the data (stride32 data check)"
         )
-    # Median deviation of single losses, and what a Gaussian mean of them leaves of it.
-    noise = 1.48 * float(np.median(np.abs(capped - smoothed)[: lowest + 1])) / math.sqrt(2 * math.sqrt(math.pi) * width)
     above = np.flatnonzero(smoothed[lowest:] > smoothed[lowest] + TOLERANCE * fall + 2 * noise)
     last = lowest + int(above[0]) - 1 if len(above) else count - 1
     return RangeTest(rates, losses, smoothed, float(rates[last]), diverged or bool(len(above)))
