@@ -1,4 +1,4 @@
-"""``stride32 lr-find`` and ``stride32 tune`` from the command line on painted rectangles, and training by their result."""
+"""``stride32 lr-find`` and ``stride32 tune`` on painted rectangles by command line, and training by the result."""
 
 from __future__ import annotations
 
