@@ -68,7 +68,11 @@ class StandInEmbedder:
 @pytest.fixture
 def stride32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Return a function that runs a command line in ``tmp_path`` and returns its exit code."""
-    stand_in = SimpleNamespace(build_pipeline=StandInPipeline, build_embedder=lambda config, runtime: StandInEmbedder())
+    stand_in = SimpleNamespace(
+        build_pipeline=StandInPipeline,
+        build_embedder=lambda config, runtime: StandInEmbedder(),
+        resolve_config=lambda config: config,
+    )
     monkeypatch.setitem(sys.modules, "vision.build", stand_in)  # type: ignore[arg-type]
     monkeypatch.chdir(tmp_path)
 
