@@ -13,10 +13,9 @@ import orjson
 
 from vision.errors import InvalidInputError
 from vision.evaluation.ground_truth import GroundTruth
-from vision.geometry.boxes import xywh_to_xyxy
+from vision.geometry.boxes import xywh_to_xyxy, xyxy_to_xywh
 from vision.geometry.iou import pairwise_iou
 from vision.io.writers.atomic import AtomicFile
-from vision.io.writers.base import rounded_xywh
 from vision.types import Detections
 
 log = logging.getLogger(__name__)
@@ -54,13 +53,19 @@ def read_results(path: Path, truth: GroundTruth) -> dict[int, Detections]:
 def write_results(
     path: Path, found: Mapping[int, Detections], category_ids: Sequence[int], *, overwrite: bool = False
 ) -> None:
-    """Write detections by image id as a COCO results file; labels become category ids."""
+    """Write detections by image id as a COCO results file; labels become category ids.
+
+    Boxes keep all their digits, unlike those for other programs: scored again, the file gives the same numbers.
+    """
     output = AtomicFile(path, overwrite=overwrite)
     rows = [
-        {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": round(score, 7)}
+        {"image_id": image_id, "category_id": category_ids[label], "bbox": box, "score": score}
         for image_id, detections in found.items()
         for box, score, label in zip(
-            rounded_xywh(detections.boxes), detections.scores.tolist(), detections.labels.tolist(), strict=True
+            xyxy_to_xywh(detections.boxes.astype(np.float64)).tolist(),
+            detections.scores.tolist(),
+            detections.labels.tolist(),
+            strict=True,
         )
     ]
     output.write(orjson.dumps(rows))

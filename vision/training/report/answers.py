@@ -121,8 +121,8 @@ def _annotation_rows(image: AnnotatedImage, first_id: int) -> list[dict[str, obj
             "id": first_id + index,
             "image_id": image.image_id,
             "category_id": int(label) + 1,
-            "bbox": np.round(box, 3).tolist(),
-            "area": round(float(area), 3),
+            "bbox": box.tolist(),
+            "area": float(area),
             "iscrowd": int(crowd),
             "difficult": bool(hard),
         }
