@@ -163,7 +163,7 @@ def test_train_print_config(tmp_path: Path) -> None:
         (("track", "video.mp4", "--config", "absent.toml"), ("absent.toml", "check the path")),
         (("track", "video.mp4", "--device", "gpu"), ("runtime.device must be",)),
         (("track", "video.mp4", "--mot", "x.txt", "--jsonl", "x.txt"), ("a file of its own",)),
-        (("train", "detector"), ("required keys are missing: train_data, val_data",)),
+        (("train", "detector"), ("required keys are missing: train_data",)),
     ],
 )
 def test_wrong_settings_exit_with_2(args: tuple[str, ...], words: tuple[str, ...], tmp_path: Path) -> None:

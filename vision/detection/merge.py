@@ -38,9 +38,10 @@ def merge_detections(
     """Return the merged detections, best first, and which of their sides are still cut, bool [M, 4].
 
     Boxes are taken in order: whole ones before cut ones, then by falling score. Each takes the later ones that match
-    it, gets the highest score of its group, and moves those of its sides that are cut out to the farthest of the
-    group. Sides that are not cut stay where the surest box saw them. This is repeated until nothing matches, so merging
-    the result once more changes nothing. The order of the rows does not matter.
+    it and moves those of its sides that are cut out to the farthest of the group. Sides that are not cut stay where the
+    surest box saw them. Its score stays too: that of a cut box tells how sure the part is, not the whole. This is
+    repeated until nothing matches, so merging the result once more changes nothing. The order of the rows does not
+    matter.
 
     Args:
         detections: of all views, in pixels of the picture; embeddings are dropped.
@@ -96,7 +97,7 @@ class _Rows:
 def _merge_once(rows: _Rows, threshold: float, match: TileMatch, class_agnostic: bool) -> _Rows:
     """Return the rows after one greedy pass; as many as before when nothing matched."""
     rows = rows[np.lexsort((*rows.tie_breakers(), -rows.scores, rows.cut.any(axis=1)))]
-    boxes, scores, cut = rows.boxes.copy(), rows.scores.copy(), rows.cut.copy()
+    boxes, cut = rows.boxes.copy(), rows.cut.copy()
     areas, is_cut = box_area(rows.boxes), np.asarray(rows.cut.any(axis=1), np.bool_)
     waiting = np.ones(len(rows), np.bool_)
     kept = []
@@ -114,8 +115,7 @@ def _merge_once(rows: _Rows, threshold: float, match: TileMatch, class_agnostic:
         if len(group):
             waiting[group] = False
             boxes[row], cut[row] = _extended(rows, row, group)
-            scores[row] = max(scores[row], rows.scores[group].max())
-    return replace(rows, boxes=boxes, scores=scores, cut=cut)[np.asarray(kept, np.intp)]
+    return replace(rows, boxes=boxes, cut=cut)[np.asarray(kept, np.intp)]
 
 
 def _matches(

@@ -52,7 +52,7 @@ def test_frozen_stages_get_no_gradient_and_no_new_statistics():
         ({"size_hw": (100, 64)}, "multiples of the stride 16"),
         ({"people": 1}, "people and crops must be >= 2"),
         ({"holdout_people": 1}, "holdout_people must be >= 2"),
-        ({"epochs": 0}, "epochs and eval_every"),
+        ({"epochs": 0}, "epochs, eval_every"),
         ({"ema_decay": 1.0}, "ema_decay"),
     ],
 )
