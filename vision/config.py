@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from vision.coercion import coerce_value
 from vision.classification.config import ClassifierConfig
+from vision.coercion import coerce_value
 from vision.detection.config import DetectorConfig
 from vision.errors import ConfigError, closest_hint
 from vision.reid.config import EmbedderConfig

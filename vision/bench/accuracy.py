@@ -11,17 +11,13 @@ from vision.bench.subjects import Subject
 from vision.build import build_detector, build_embedder
 from vision.card import ModelCard
 from vision.classification.classifier import load_classifier
-from vision.detection.config import DetectorConfig
+from vision.detection.config import EVALUATION_CONF, EVALUATION_MAX_DET, DetectorConfig
 from vision.evaluation.classification import evaluate_classifier
 from vision.evaluation.detection import evaluate_detector
 from vision.evaluation.reid import evaluate_reid
 from vision.reid.config import EmbedderConfig
 from vision.runtime.config import RuntimeConfig
 from vision.training.datasets.detection import read_detection_data
-
-# As `stride32 eval detector`: AP is over all scores, and COCO counts 100 boxes a picture.
-SCORE_FLOOR = 0.01
-MAX_DET = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +54,8 @@ class Accuracy:
         config = DetectorConfig(
             model=str(card.folder),
             long_side=int(subject.size) if subject.size.isdigit() else 0,
-            conf=SCORE_FLOOR,
-            max_det=MAX_DET,
+            conf=EVALUATION_CONF,
+            max_det=EVALUATION_MAX_DET,
         )
         images, names = read_detection_data(path, card.labels, part="val")
         return evaluate_detector(build_detector(config, self.runtime), images[: self.limit], names)

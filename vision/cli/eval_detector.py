@@ -11,6 +11,7 @@ import typer
 
 from vision.cli import options
 from vision.cli.extras import needs_extra
+from vision.detection.config import EVALUATION_CONF, EVALUATION_MAX_DET
 from vision.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from vision.evaluation.ground_truth import GroundTruth
     from vision.evaluation.voc import VocScores
     from vision.types import Detections
-
-# Low scores belong to the curve that AP integrates: 0.01 changes AP by less than 0.001 against 0.
-SCORE_FLOOR = 0.01
 
 
 def detector_command(
@@ -77,7 +75,7 @@ def detector_command(
             f"eval detector needs either MODEL or --results FILE, got {'both' if model else 'neither'}; "
             "give one of them"
         )
-    given = [f"detection.conf={SCORE_FLOOR}", "detection.max_det=100"]
+    given = [f"detection.conf={EVALUATION_CONF}", f"detection.max_det={EVALUATION_MAX_DET}"]
     given += [] if long_side is None else [f"detection.long_side={long_side}"]
     settings = options.pipeline_config(
         None, [*given, *(overrides or [])], device=device, model=model, weights=weights, tile=tile, overlap=overlap

@@ -11,6 +11,10 @@ DetectorFamily = Literal["fpn-lite", "retinanet", "ssd", "ssdlite"]
 TileMatch = Literal["border", "ios", "iou"]
 SMALLEST_TILE = 32
 FALLBACK_CONF = 0.35  # where neither the user nor the model's card names a threshold
+# AP integrates over all thresholds: low scores must come along. 0.01 changes AP by less than 0.001 against 0.
+EVALUATION_CONF = 0.01
+# COCO counts at most so many detections of a picture.
+EVALUATION_MAX_DET = 100
 FALLBACK_IOU = 0.5
 
 

@@ -149,8 +149,8 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DetectorTrainingConfig(TrainingConfig):
-    """One training run of an anchor detector on COCO, VOC or YOLO data (docs/data.md).
+class BoxTrainingConfig(TrainingConfig):
+    """One training run of a detector of any kind on COCO, VOC or YOLO data (docs/data.md).
 
     Attributes:
         train_data: annotated pictures; of data with a train and a val list, the train list.
@@ -158,20 +158,8 @@ class DetectorTrainingConfig(TrainingConfig):
             ``val_fraction`` of train_data out of training, in (0, 1), chosen by a hash of the file names.
         negatives_data: data whose pictures without the wanted classes serve as background, or None.
         classes: category names to learn, in label order; empty takes all of train_data.
-        family: kind of network (docs/detectors.md). channels, head_depth: width of the neck and heads, convolutions in
-            each head; 0 takes the family's.
-        strides, anchor_scale, anchor_ratios, anchor_octaves: see AnchorConfig; empty and 0 take the family's.
-        loss: "qfl" (Li 2020, GIoU), "focal" (Lin 2017b) or "multibox" (Liu 2016).
-        assigner: which anchors learn which object: "atss" (adaptive, Zhang 2020) or "iou" (thresholds, Lin 2017b).
-        image_size: side in pixels of the square training input, a multiple of 64.
         long_side: longer side in pixels at validation and the default at inference.
-        scale_range: smallest and largest random zoom, relative to the picture filling image_size.
-        mosaic: share of the samples made of four pictures, in [0, 1].
-        light_epochs: epochs at the end without mosaics and with half the change of colour, so that the last steps see
-            pictures like those of inference.
-        init: model (name or folder) whose weights to start from instead of the backbone's; layers that depend on the
-            classes start anew when the classes differ. Empty: none.
-        batch_size: pictures in one step.
+        batch_size: samples in one step.
         workers: data-loading processes; 0 loads in the training process.
     """
 
@@ -180,6 +168,40 @@ class DetectorTrainingConfig(TrainingConfig):
     val_fraction: float = 0.2
     negatives_data: Path | None = None
     classes: tuple[str, ...] = ()
+    long_side: int = 512
+    batch_size: int = 16
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        # Named, not super(): a slotted dataclass is rebuilt, and super() would look for the class it was built from.
+        TrainingConfig.__post_init__(self)
+        if not 0 < self.val_fraction < 1:
+            raise ConfigError(f"val_fraction must be in (0, 1), got {self.val_fraction}; 0.2 is the default")
+        if self.batch_size < 1 or self.workers < 0:
+            raise ConfigError(f"batch_size must be >= 1 and workers >= 0, got {self.batch_size} and {self.workers}")
+        if self.long_side < 1:
+            raise ConfigError(f"long_side must be >= 1 pixel, got {self.long_side}; leave it out for the default")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorTrainingConfig(BoxTrainingConfig):
+    """One training run of an anchor detector.
+
+    Attributes:
+        family: kind of network (docs/detectors.md). channels, head_depth: width of the neck and heads, convolutions in
+            each head; 0 takes the family's.
+        strides, anchor_scale, anchor_ratios, anchor_octaves: see AnchorConfig; empty and 0 take the family's.
+        loss: "qfl" (Li 2020, GIoU), "focal" (Lin 2017b) or "multibox" (Liu 2016).
+        assigner: which anchors learn which object: "atss" (adaptive, Zhang 2020) or "iou" (thresholds, Lin 2017b).
+        image_size: side in pixels of the square training input, a multiple of 64.
+        scale_range: smallest and largest random zoom, relative to the picture filling image_size.
+        mosaic: share of the samples made of four pictures, in [0, 1].
+        light_epochs: epochs at the end without mosaics and with half the change of colour, so that the last steps see
+            pictures like those of inference.
+        init: model (name or folder) whose weights to start from instead of the backbone's; layers that depend on the
+            classes start anew when the classes differ. Empty: none.
+    """
+
     out: Path = Path("runs/detector")
     name: str = "detector"
     family: DetectorFamily = "fpn-lite"
@@ -192,17 +214,14 @@ class DetectorTrainingConfig(TrainingConfig):
     loss: Literal["qfl", "focal", "multibox"] = "qfl"
     assigner: Literal["atss", "iou"] = "atss"
     image_size: int = 320
-    long_side: int = 512
     scale_range: tuple[float, float] = (0.6, 2.0)
     mosaic: float = 0.0
     light_epochs: int = 0
     init: str = ""
-    batch_size: int = 16
-    workers: int = 0
 
     def __post_init__(self) -> None:
         # Named, not super(): a slotted dataclass is rebuilt, and super() would look for the class it was built from.
-        TrainingConfig.__post_init__(self)
+        BoxTrainingConfig.__post_init__(self)
         if self.image_size % 64 or self.image_size < 64:
             raise ConfigError(f"image_size must be a multiple of 64, got {self.image_size}; 320 is the default")
         if min(self.channels, self.head_depth, self.anchor_scale, self.anchor_octaves) < 0:
@@ -210,10 +229,6 @@ class DetectorTrainingConfig(TrainingConfig):
                 "channels, head_depth, anchor_scale and anchor_octaves must be >= 0, got "
                 f"{self.channels}, {self.head_depth}, {self.anchor_scale}, {self.anchor_octaves}; 0 takes the family's"
             )
-        if not 0 < self.val_fraction < 1:
-            raise ConfigError(f"val_fraction must be in (0, 1), got {self.val_fraction}; 0.2 is the default")
-        if self.batch_size < 1 or self.workers < 0:
-            raise ConfigError(f"batch_size must be >= 1 and workers >= 0, got {self.batch_size} and {self.workers}")
         if not 0 <= self.mosaic <= 1 or self.light_epochs < 0:
             raise ConfigError(
                 f"mosaic must be in [0, 1] and light_epochs >= 0, got {self.mosaic} and {self.light_epochs}"

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vision.errors import ConfigError
-from vision.training.config import TrainingConfig
+from vision.training.config import BoxTrainingConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WindowTrainingConfig(TrainingConfig):
-    """One training run of a sliding-window detector on COCO, VOC or YOLO data (docs/data.md).
+class WindowTrainingConfig(BoxTrainingConfig):
+    """One training run of a sliding-window detector.
 
     Attributes:
-        train_data, val_data, val_fraction, negatives_data, classes: as for ``train detector``.
         stride, depth, cells_hw, hidden, size, aspects: the network, see WindowArchitecture.
         long_side: longer side of the pyramid's first level in pixels, which decides the smallest object found.
         scales_per_octave: levels of the pyramid until the picture's size has halved.
@@ -26,15 +25,8 @@ class WindowTrainingConfig(TrainingConfig):
         mine_every: epochs between two rounds of mining, 0 for none. mine_pictures: pictures searched in a round.
         mine_conf: lowest score of a detection that counts as a false positive, in (0, 1).
         cache_mb: memory for decoded pictures in MB; what does not fit is decoded again each time.
-        batch_size: patches in one step.
-        workers: data-loading processes; 0 loads in the training process.
     """
 
-    train_data: Path
-    val_data: Path | None = None
-    val_fraction: float = 0.2
-    negatives_data: Path | None = None
-    classes: tuple[str, ...] = ()
     out: Path = Path("runs/window")
     name: str = "window"
     stride: int = 8
@@ -53,17 +45,14 @@ class WindowTrainingConfig(TrainingConfig):
     mine_pictures: int = 200
     mine_conf: float = 0.3
     cache_mb: int = 2048
-    batch_size: int = 16
-    workers: int = 0
 
     def __post_init__(self) -> None:
         # Named, not super(): a slotted dataclass is rebuilt, and super() would look for the class it was built from.
-        TrainingConfig.__post_init__(self)
-        if min(self.patch_windows, self.batch_size, self.long_side, self.scales_per_octave) < 1:
+        BoxTrainingConfig.__post_init__(self)
+        if min(self.patch_windows, self.scales_per_octave) < 1:
             raise ConfigError(
-                "patch_windows, batch_size, long_side and scales_per_octave must be >= 1, got "
-                f"{self.patch_windows}, {self.batch_size}, {self.long_side} and {self.scales_per_octave}; "
-                "16, 16, 640 and 2 are the defaults"
+                f"patch_windows and scales_per_octave must be >= 1, got {self.patch_windows} and "
+                f"{self.scales_per_octave}; 16 and 2 are the defaults"
             )
         if not 0 <= self.object_share <= 1 or not 0 <= self.mined_share <= 1:
             raise ConfigError(
@@ -75,10 +64,8 @@ class WindowTrainingConfig(TrainingConfig):
                 "negatives_per_positive must be > 0 and mine_conf in (0, 1), got "
                 f"{self.negatives_per_positive} and {self.mine_conf}; 3 and 0.3 are the defaults"
             )
-        if min(self.mine_every, self.mine_pictures, self.cache_mb, self.workers) < 0:
+        if min(self.mine_every, self.mine_pictures, self.cache_mb) < 0:
             raise ConfigError(
-                "mine_every, mine_pictures, cache_mb and workers must be >= 0, got "
-                f"{self.mine_every}, {self.mine_pictures}, {self.cache_mb} and {self.workers}; 0 switches each off"
+                "mine_every, mine_pictures and cache_mb must be >= 0, got "
+                f"{self.mine_every}, {self.mine_pictures} and {self.cache_mb}; 0 switches each off"
             )
-        if not 0 < self.val_fraction < 1:
-            raise ConfigError(f"val_fraction must be in (0, 1), got {self.val_fraction}; 0.2 is the default")

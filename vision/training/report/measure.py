@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vision.build import build_detector, build_embedder
 from vision.card import CARD_FILE, ModelCard, read_card
-from vision.detection.config import DetectorConfig
+from vision.detection.config import EVALUATION_CONF, EVALUATION_MAX_DET, DetectorConfig
 from vision.errors import InvalidInputError
 from vision.evaluation.detection import coco_metrics, detect_images
 from vision.evaluation.ground_truth import RelabelledDetector, read_ground_truth
@@ -21,10 +21,6 @@ from vision.training.embedder_config import HOLDOUT_PEOPLE
 from vision.training.report.answers import EmbedderAnswers, save_detections, save_embeddings
 from vision.training.report.document import CONFIG_FILE
 from vision.training.run import write_metrics
-
-# The thresholds of ``stride32 eval detector``, so that both give the same numbers.
-SCORE_FLOOR = 0.01
-MOST_DETECTIONS = 100
 
 
 def measure_run(out: Path, data: Path, on_image: Callable[[], None] = lambda: None) -> None:
@@ -42,7 +38,7 @@ def measure_run(out: Path, data: Path, on_image: Callable[[], None] = lambda: No
     """
     card = _exported(out)
     if card.kind == "detector":
-        settings = DetectorConfig(model=str(card.folder), conf=SCORE_FLOOR, max_det=MOST_DETECTIONS)
+        settings = DetectorConfig(model=str(card.folder), conf=EVALUATION_CONF, max_det=EVALUATION_MAX_DET)
         detector = build_detector(settings, RuntimeConfig())
         truth = read_ground_truth(data, detector.class_names)
         truth = replace(truth, images=tuple(readable_images(truth.images)))

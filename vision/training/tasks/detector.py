@@ -13,7 +13,7 @@ from vision.detection.anchors import Anchors, make_anchors
 from vision.detection.architecture import DetectorArchitecture, make_architecture
 from vision.detection.architecture import build_network as build_detector_network
 from vision.detection.assigner import ASSIGNERS
-from vision.detection.config import DetectorConfig
+from vision.detection.config import EVALUATION_CONF, EVALUATION_MAX_DET, DetectorConfig
 from vision.detection.decode import decode_detections
 from vision.detection.losses import DetectionTarget, detection_loss
 from vision.detection.network import AnchorDetectorNetwork
@@ -27,9 +27,6 @@ from vision.training.initial_weights import start_from
 from vision.training.optimization import plan_optimization
 from vision.training.processes import from_first_process, is_first_process
 from vision.types import Detections, Frame
-
-# AP integrates over all thresholds: low scores must come along. 0.01 changes AP by less than 0.001 against 0.
-EVALUATION_CONF = 0.01
 
 
 class DetectorTask(LightningModule):
@@ -90,7 +87,7 @@ class DetectorTask(LightningModule):
         image = torch.from_numpy(preprocess(frame.image, letterbox, self.network.backbone.normalization))
         logits, deltas = self.network(image[None].to(self.device, memory_format=torch.channels_last))
         anchors = make_anchors(self.network.anchors, letterbox.padded_hw)
-        config = DetectorConfig(conf=EVALUATION_CONF, max_det=100)
+        config = DetectorConfig(conf=EVALUATION_CONF, max_det=EVALUATION_MAX_DET)
         return decode_detections(logits[0].cpu(), deltas[0].cpu(), anchors.boxes, letterbox, config)
 
     def configure_optimizers(self) -> dict[str, object]:

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from vision.detection.config import DetectorConfig
+from vision.detection.config import EVALUATION_CONF, DetectorConfig
 from vision.detection.window import WindowDetector
 from vision.detection.window_losses import WindowTarget, window_loss
 from vision.detection.window_network import WindowArchitecture, WindowNetwork
@@ -30,7 +30,6 @@ from vision.types import FloatArray, Frame, IntArray
 
 log = logging.getLogger(__name__)
 
-EVALUATION_CONF = 0.01  # as for the anchor detector: AP integrates over all thresholds
 # A detection that overlaps an object by less is a mistake to learn from; one that overlaps more is merely placed badly.
 FALSE_IOU = 0.3
 MINED = "mined_false_positives"
