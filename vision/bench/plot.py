@@ -107,18 +107,17 @@ def _draw_panel(axes: Any, kind: str, rows: Sequence[BenchRow], colours: dict[st
 
 
 def _series(rows: Sequence[BenchRow]) -> Iterator[list[BenchRow]]:
-    """Yield the rows of each model in each engine, by latency."""
+    """Yield the rows of each model in each engine, in their order: that of the sizes asked for."""
     groups: dict[tuple[str, str], list[BenchRow]] = {}
     for row in rows:
         groups.setdefault((row.name, row.engine), []).append(row)
-    for group in groups.values():
-        yield sorted(group, key=lambda row: row.latency.median_ms)
+    yield from groups.values()
 
 
 def _widen(axes: Any, rows: Sequence[BenchRow]) -> None:
     """Leave room for labels: half an octave beside the outermost bubbles, and a share of the height."""
-    times, heights = [row.latency.median_ms for row in rows], [_height(row) for row in rows]
-    axes.set_xlim(min(times) / 1.6, max(times) * 1.6)
+    heights = [_height(row) for row in rows]
+    axes.set_xlim(min(row.latency.low_ms for row in rows) / 1.6, max(row.latency.high_ms for row in rows) * 1.6)
     room = 0.22 * (max(heights) - min(heights)) or 0.15 * max(heights) or 0.1
     # A share cannot pass 1; a little above it keeps the bubble whole.
     top = math.inf if rows[0].accuracy is None else 1.02
