@@ -138,7 +138,7 @@ def test_batches_hold_patches_and_a_list_of_targets(images: list[AnnotatedImage]
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"patch_windows": 0}, "patch_windows, batch_size, long_side and scales_per_octave must be >= 1"),
+        ({"patch_windows": 0}, "patch_windows and scales_per_octave must be >= 1"),
         ({"object_share": 1.2}, r"object_share and mined_share must be in \[0, 1\], got 1.2"),
         ({"mine_conf": 0.0}, "mine_conf in "),
         ({"mine_every": -1}, "0 switches each off"),
