@@ -1,9 +1,10 @@
 """What the engine adds to a run: optimizers, precision, early stopping, time budget, batch size, processes."""
 
-from __future__ import mmap
+from __future__ import annotations
 
 import dataclasses
 import logging
+import mmap
 import os
 import subprocess
 import sys
@@ -136,12 +137,12 @@ def test_auto_batch_in_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_memory_is_measured() -> None:
     before = resident_bytes()
-    with PeakMemory() as memory:
-        # Straight from the system: the heap may have freed pages of other tests to hand out.
-        with mmap.mmap(-1, 60_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as block:
-            for place in range(0, len(block), 4096):
-                block[place] = 1
-            held = resident_bytes()
+    # Straight from the system: the heap may have freed pages of other tests to hand out.
+    pages = mmap.mmap(-1, 60_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with PeakMemory() as memory, pages as block:
+        for place in range(0, len(block), 4096):
+            block[place] = 1
+        held = resident_bytes()
     assert held - before > 50_000_000
     assert memory.peak >= before
     assert available_bytes() > before
