@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from vision.errors import ConfigError, closest_hint
-from vision.types import IntArray
+from vision.types import Detections, IntArray
 
 
 def wanted_labels(names: Sequence[str], class_names: Sequence[str]) -> IntArray | None:
@@ -21,3 +22,8 @@ def wanted_labels(names: Sequence[str], class_names: Sequence[str]) -> IntArray 
                 actual=name,
             )
     return np.array([class_names.index(name) for name in dict.fromkeys(names)], np.int64) if names else None
+
+
+def relabel(detections: Detections, wanted: IntArray | None) -> Detections:
+    """Return detections whose labels count the wanted classes with labels that count all; None wants all."""
+    return detections if wanted is None else dataclasses.replace(detections, labels=wanted[detections.labels])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,7 +14,7 @@ from vision.backbones.registry import build_backbone
 from vision.card import ModelCard
 from vision.detection.anchors import AnchorConfig, Anchors, make_anchors
 from vision.detection.architecture import architecture_from, build_network
-from vision.detection.classes import wanted_labels
+from vision.detection.classes import relabel, wanted_labels
 from vision.detection.config import DetectorConfig
 from vision.detection.decode import decode_detections
 from vision.detection.network import AnchorDetectorNetwork
@@ -92,14 +91,8 @@ class AnchorDetector:
                     letterboxes[row],
                     self.config,
                 )
-                results[row] = self._relabel(found)
+                results[row] = relabel(found, self._wanted_labels)
         return results
-
-    def _relabel(self, detections: Detections) -> Detections:
-        """Return detections whose labels count the wanted classes with labels that count all."""
-        if self._wanted_labels is None:
-            return detections
-        return dataclasses.replace(detections, labels=self._wanted_labels[detections.labels])
 
 
 def load_anchor_detector(card: ModelCard, config: DetectorConfig, runtime: RuntimeConfig) -> AnchorDetector:

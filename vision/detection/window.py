@@ -6,7 +6,6 @@ another classifier). `LiteralCrops` does the same in the way of 2005: it cuts ou
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -14,17 +13,17 @@ import numpy as np
 import torch
 
 from vision.card import ModelCard
+from vision.detection.classes import relabel, wanted_labels
 from vision.detection.config import DetectorConfig
 from vision.detection.decode import decode_detections
 from vision.detection.window_network import WindowArchitecture, WindowGeometry, WindowNetwork, joint_logits
 from vision.detection.window_pyramid import PyramidLevel, build_pyramid
-from vision.errors import ConfigError, closest_hint
 from vision.geometry.letterbox import Letterbox
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import Engine, EngineInput, build_engine
 from vision.runtime.preprocess import Normalization
 from vision.runtime.weights import card_value, load_into
-from vision.types import Detections, FloatArray, Frame, IntArray
+from vision.types import Detections, FloatArray, Frame
 
 FAMILY = "window"
 CROP_BATCH = 64
@@ -51,7 +50,7 @@ class WindowDetector:
         self.long_side = config.long_side or long_side
         self.scales_per_octave = scales_per_octave
         self.config = config
-        self._wanted_labels = _wanted_labels(config.classes, class_names)
+        self._wanted_labels = wanted_labels(config.classes, class_names)
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the detections of each frame, best first, in pixels of that frame.
@@ -94,17 +93,12 @@ class WindowDetector:
         windows = torch.cat([level.nominal_boxes() for level in levels])
         as_is = Letterbox(size_hw, size_hw, size_hw)
         return [
-            self._relabel(
-                decode_detections(logits[place], torch.from_numpy(deltas[place]), windows, as_is, self.config)
+            relabel(
+                decode_detections(logits[place], torch.from_numpy(deltas[place]), windows, as_is, self.config),
+                self._wanted_labels,
             )
             for place in range(len(frames))
         ]
-
-    def _relabel(self, detections: Detections) -> Detections:
-        """Return detections whose labels count the wanted classes with labels that count all."""
-        if self._wanted_labels is None:
-            return detections
-        return dataclasses.replace(detections, labels=self._wanted_labels[detections.labels])
 
 
 class LiteralCrops:
@@ -136,17 +130,6 @@ class LiteralCrops:
         ]
         outputs = [np.concatenate(column) for column in zip(*parts, strict=True)]  # [windows, aspects, ...]
         return [output.reshape(pictures, -1, *output.shape[2:]) for output in outputs]
-
-
-def _wanted_labels(names: Sequence[str], class_names: Sequence[str]) -> IntArray | None:
-    """Return the distinct labels of the wanted class names, or None for all; ConfigError for an unknown name."""
-    for name in names:
-        if name not in class_names:
-            raise ConfigError(
-                f"detection.classes must be of the detector's {', '.join(class_names)}, got {name!r}"
-                f"{closest_hint(name, class_names)}"
-            )
-    return np.array([class_names.index(name) for name in dict.fromkeys(names)], np.int64) if names else None
 
 
 def load_window_detector(card: ModelCard, config: DetectorConfig, runtime: RuntimeConfig) -> WindowDetector:
