@@ -5,44 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 from vision.training.check.start import check_before_training, warn_of_shared_pictures
+from vision.training.config import BoxTrainingConfig
 from vision.training.datasets.detection import choose_classes, find_parts, read_annotations, read_detection_data
 from vision.training.datasets.pictures import AnnotatedImage, decodable_images, read_headers, readable_images
 from vision.training.datasets.split import hold_out
 
 log = logging.getLogger(__name__)
-
-
-class DetectionDataConfig(Protocol):
-    """What a training configuration says of its data; see DetectorTrainingConfig."""
-
-    @property
-    def train_data(self) -> Path:
-        """Annotated pictures to learn from."""
-        ...
-
-    @property
-    def val_data(self) -> Path | None:
-        """Annotated pictures to validate on; None: a part of train_data."""
-        ...
-
-    @property
-    def val_fraction(self) -> float:
-        """Share of train_data that is held out when it has no val list, in (0, 1)."""
-        ...
-
-    @property
-    def negatives_data(self) -> Path | None:
-        """Data whose pictures without the classes are background."""
-        ...
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names to learn, in label order; empty for all."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +24,7 @@ class TrainingData:
     class_names: tuple[str, ...]
 
 
-def load_training_data(config: DetectionDataConfig) -> TrainingData:
+def load_training_data(config: BoxTrainingConfig) -> TrainingData:
     """Return the readable pictures of a run after the checks that need no decoding (vision/training/check/start.py).
 
     Raises:
@@ -78,7 +48,7 @@ def load_training_data(config: DetectionDataConfig) -> TrainingData:
     return TrainingData(readable_images(train + background, headers), readable_val, class_names)
 
 
-def load_validation_images(config: DetectionDataConfig, class_names: Sequence[str]) -> list[AnnotatedImage]:
+def load_validation_images(config: BoxTrainingConfig, class_names: Sequence[str]) -> list[AnnotatedImage]:
     """Return the readable validation pictures of a run, the same as ``load_training_data`` gives."""
     if not is_held_out(config):
         return _read_val(config, class_names)[1]
@@ -86,13 +56,13 @@ def load_validation_images(config: DetectionDataConfig, class_names: Sequence[st
     return decodable_images(readable_images(hold_out(train, config.val_fraction, lambda image: image.path)[1]))
 
 
-def is_held_out(config: DetectionDataConfig) -> bool:
+def is_held_out(config: BoxTrainingConfig) -> bool:
     """Return whether validation pictures have to be taken from the training data."""
     return config.val_data is None and "val" not in find_parts(config.train_data)
 
 
 def _read_val(
-    config: DetectionDataConfig, class_names: Sequence[str], *, check: bool = False
+    config: BoxTrainingConfig, class_names: Sequence[str], *, check: bool = False
 ) -> tuple[list[AnnotatedImage], list[AnnotatedImage]]:
     """Return all validation pictures and the readable ones, with faults logged or raised if ``check``."""
     path = config.train_data if config.val_data is None else config.val_data
@@ -105,7 +75,7 @@ def _read_val(
 
 
 def _background(
-    config: DetectionDataConfig, class_names: Sequence[str], known: Sequence[AnnotatedImage]
+    config: BoxTrainingConfig, class_names: Sequence[str], known: Sequence[AnnotatedImage]
 ) -> list[AnnotatedImage]:
     """Return the pictures of negatives_data that show none of the classes, crowds included, and are not ``known``."""
     if config.negatives_data is None:
