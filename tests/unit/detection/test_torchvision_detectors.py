@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 import torchvision
@@ -171,9 +172,15 @@ def test_a_batch_of_several_sizes_equals_each_alone(lite_file: Path) -> None:
     together = detector.detect(frames)
     for picture, found in zip(frames, together, strict=True):
         (alone,) = detector.detect([picture])
-        np.testing.assert_allclose(found.boxes, alone.boxes, atol=1e-3)
-        np.testing.assert_array_equal(found.labels, alone.labels)
+        # Scores of random weights are nearly equal, so rounding may swap neighbours in rank: in order of place.
+        np.testing.assert_allclose(by_place(found), by_place(alone), atol=1e-3)
     assert detector.detect([]) == []
+
+
+def by_place(found: Detections) -> npt.NDArray[np.float64]:
+    """Return rows of label, box and score, sorted by label and rounded box."""
+    rows = np.column_stack([found.labels, found.boxes, found.scores]).astype(np.float64)
+    return rows[np.lexsort(rows[:, 4::-1].round(1).T)]
 
 
 def test_wanted_classes_and_max_det(lite_file: Path) -> None:
