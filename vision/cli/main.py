@@ -16,7 +16,21 @@ from typing import Annotated, NoReturn
 import typer
 
 from vision import __version__
-from vision.cli import classify, data, demo, detect, embed, evaluate, lr_find, models, report, track, train, tune
+from vision.cli import (
+    classify,
+    data,
+    demo,
+    detect,
+    embed,
+    evaluate,
+    lr_find,
+    models,
+    report,
+    track,
+    tracks,
+    train,
+    tune,
+)
 from vision.cli.exit_codes import FAILURE, INTERRUPTED, OK, USAGE
 from vision.errors import ConfigError, VisionError
 
@@ -32,6 +46,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(track.track)
+app.add_typer(tracks.app, name="tracks")
 app.command()(detect.detect)
 app.command()(classify.classify)
 app.command()(embed.embed)

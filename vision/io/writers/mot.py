@@ -72,7 +72,7 @@ def read_mot(path: str | Path) -> dict[int, Detections]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        values = _parse_row(line, f"{path} line {number}")
+        values = parse_mot_row(line, f"{path} line {number}")
         if n_columns is not None and len(values) != n_columns:
             raise InvalidInputError(
                 f"{path} line {number} must have {n_columns} columns as those before it, got {len(values)}; correct it",
@@ -83,8 +83,8 @@ def read_mot(path: str | Path) -> dict[int, Detections]:
     return {index: _to_detections(rows[index]) for index in sorted(rows)}
 
 
-def _parse_row(line: str, where: str) -> list[float]:
-    """Return the numbers of one row, checked."""
+def parse_mot_row(line: str, where: str) -> list[float]:
+    """Return the numbers of one row; raises InvalidInputError, beginning with ``where``, as read_mot does."""
     try:
         values = [float(cell) for cell in line.replace(",", " ").split()]
     except ValueError as exc:
