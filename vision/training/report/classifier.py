@@ -16,9 +16,9 @@ from vision.evaluation.classification import Scores, measure
 from vision.evaluation.plots import confusion_figure
 from vision.figures import Theme, new_figure
 from vision.render import contact_sheet
+from vision.report.content import Content, Picture, Table, columns, photo, plot, share
 from vision.training.datasets.pictures import load_rgb
 from vision.training.report.answers import ClassifierAnswers, load_outputs
-from vision.training.report.content import Content, Picture, Table, columns, photo, plot, share
 from vision.types import FloatArray, ImageArray
 
 MISTAKES = 12

@@ -13,8 +13,8 @@ from vision.evaluation.ground_truth import GroundTruth
 from vision.evaluation.pictures import false_detections
 from vision.evaluation.voc import voc_scores
 from vision.figures import DARK, LIGHT
+from vision.report.content import Content, Picture, Table, columns, photo, plot, share
 from vision.training.report.answers import load_detections
-from vision.training.report.content import Content, Picture, Table, columns, photo, plot, share
 from vision.types import Detections
 
 ERROR_KINDS = {

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vision.card import ModelCard
-from vision.training.report import page
-from vision.training.report.content import Content, Picture, Table
+from vision.report import page
+from vision.report.content import Content, Picture, Table
 from vision.training.report.environment import ENVIRONMENT_FILE, read_starts
 from vision.training.report.history import History
 from vision.training.report.meanings import meaning

@@ -9,8 +9,8 @@ import numpy as np
 from vision.card import ModelCard
 from vision.evaluation.reid import distance_limit, evaluate_embeddings, pair_distances, rank_curve
 from vision.evaluation.reid_plots import confusion_sheet, distance_figure, rank_figure
+from vision.report.content import Content, photo, plot, share
 from vision.training.report.answers import EmbedderAnswers, load_embeddings
-from vision.training.report.content import Content, photo, plot, share
 
 # All pairs are formed for the histogram: their number grows with the square.
 MOST_CROPS = 3000

@@ -12,8 +12,8 @@ from vision.card import CARD_FILE, ModelCard, read_card
 from vision.errors import InvalidInputError
 from vision.figures import Theme
 from vision.io.writers.atomic import AtomicFile
-from vision.training.report import page
-from vision.training.report.content import Content, Picture, plot
+from vision.report import page
+from vision.report.content import Content, Picture, plot
 from vision.training.report.document import CONFIG_FILE, FIGURES_FOLDER, REPORT_FILE, Run, report_body
 from vision.training.report.history import History, history_figures, read_history
 

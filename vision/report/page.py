@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from vision.training.report.content import Picture, Table
+from vision.report.content import Picture, Table
 
 STYLE_FILE = Path(__file__).with_name("style.css")
 # Longer tables are folded: a page with eighty classes must still be read on a phone.
