@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from vision.errors import InvalidInputError
+from vision.io.supervision import to_supervision
 from vision.types import (
     Classification,
     Detections,
@@ -79,7 +80,7 @@ class Annotator:
             f"#{track_id} {self._name(label)}"
             for track_id, label in zip(tracks.ids.tolist(), tracks.labels.tolist(), strict=True)
         ]
-        values = _to_supervision(tracks, tracks.ids)
+        values = to_supervision(tracks)
         if pens.trace is not None:
             # Called without tracks too: its memory of old paths ages by one frame a call.
             pens.trace.annotate(picture, values)
@@ -93,7 +94,7 @@ class Annotator:
             f"{self._name(label)} {score:.2f}"
             for label, score in zip(detections.labels.tolist(), detections.scores.tolist(), strict=True)
         ]
-        values = _to_supervision(detections, detections.labels)
+        values = _coloured_by_class(detections)
         pens.box.annotate(picture, values)
         pens.label.annotate(picture, values, labels)
 
@@ -143,7 +144,7 @@ def draw_objects(image: ImageArray, boxes: FloatArray, labels: IntArray, class_n
     if len(boxes):
         pens = _build_pens((picture.shape[0], picture.shape[1]), trace_length=0)
         objects = Detections(boxes, np.ones(len(boxes), np.float32), labels)
-        values = _to_supervision(objects, labels)
+        values = _coloured_by_class(objects)
         pens.box.annotate(picture, values)
         pens.label.annotate(picture, values, [class_names[label] for label in labels.tolist()])
     return picture
@@ -251,13 +252,11 @@ def _ink(rgb: tuple[int, int, int], sv: Any) -> Any:
     return sv.Color.BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else sv.Color.WHITE
 
 
-def _to_supervision(objects: Tracks | Detections, colour_keys: Any) -> Any:
-    """Return supervision's detections; their tracker_id carries what decides the colour."""
-    import supervision as sv
-
-    return sv.Detections(
-        xyxy=objects.boxes, confidence=objects.scores, class_id=objects.labels, tracker_id=np.asarray(colour_keys)
-    )
+def _coloured_by_class(detections: Detections) -> Any:
+    """Return supervision's detections with the labels where the pens look for what decides the colour."""
+    values = to_supervision(detections)
+    values.tracker_id = detections.labels
+    return values
 
 
 def _fit_tile(image: ImageArray, tile_hw: tuple[int, int]) -> ImageArray:
