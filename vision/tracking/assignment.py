@@ -18,8 +18,8 @@ Costs = npt.NDArray[np.floating[Any]]
 Matches = tuple[Indices, Indices]
 """Matched rows [K] and their columns [K]."""
 
-CostOf = Callable[[Indices, Indices], Costs]
-"""Cost [P] of pairs given by rows [P] (sorted) and columns [P]."""
+CostOf = Callable[[Indices], Costs]
+"""Cost [K] of chosen pairs, given by their numbers [K], ascending."""
 
 # Gain of a pair whose cost equals the limit: such a pair is allowed and must beat no match at all.
 TIE_GAIN = 1e-6
@@ -39,29 +39,43 @@ def others(count: int, taken: Indices) -> Indices:
     return np.flatnonzero(free)
 
 
-def assign(rows: Indices, columns: Indices, costs: Costs, limit: float) -> Matches:
+def assign(rows: Indices, columns: Indices, costs: Costs, limit: float, bonus: Costs | None = None) -> Matches:
     """Return the one-to-one choice of pairs [P] with the largest sum of ``limit - cost``; none above the limit.
 
     No match counts as a match of cost ``limit``. Counting matches first instead would trade a sure pair for two
-    poor ones.
+    poor ones. A ``bonus`` [P] counts for a pair in the choice, but does not lift it over the limit.
     Cost: linear in P for pairs without a rival; cubic only in the size of the contested rest.
     """
-    allowed = costs <= limit
-    rows, columns, costs = rows[allowed], columns[allowed], costs[allowed]
+    allowed = np.flatnonzero(costs <= limit)
+    if len(allowed) < len(costs):
+        rows, columns, costs = rows[allowed], columns[allowed], costs[allowed]
+        bonus = None if bonus is None else bonus[allowed]
     alone = is_unrivalled(rows, columns)
     if alone.all():
         return rows, columns
     contested = ~alone
-    row_names, row_of = np.unique(rows[contested], return_inverse=True)
-    column_names, column_of = np.unique(columns[contested], return_inverse=True)
+    row_names, row_of = _compact(rows[contested])
+    column_names, column_of = _compact(columns[contested])
     gain = np.zeros((len(row_names), len(column_names)))
-    gain[row_of, column_of] = limit - costs[contested].astype(np.float64) + TIE_GAIN
+    worth = limit - costs[contested].astype(np.float64)
+    if bonus is not None:
+        worth = np.maximum(worth + bonus[contested], 0)
+    gain[row_of, column_of] = worth + TIE_GAIN
     chosen_rows, chosen_columns = linear_sum_assignment(gain, maximize=True)
     real = gain[chosen_rows, chosen_columns] > 0
     return (
         np.concatenate([rows[alone], row_names[chosen_rows[real]]]),
         np.concatenate([columns[alone], column_names[chosen_columns[real]]]),
     )
+
+
+def _compact(names: Indices) -> tuple[Indices, Indices]:
+    """Return the distinct ``names``, ascending, and the position of each name among them (np.unique without a sort)."""
+    present = np.zeros(int(names.max()) + 1, bool)
+    present[names] = True
+    distinct = np.flatnonzero(present)
+    position = np.cumsum(present) - 1
+    return distinct, position[names]
 
 
 def match_cascade(
@@ -81,13 +95,16 @@ def match_cascade(
     nothing = np.zeros(0, np.intp)
     if not len(rows):
         return nothing, nothing
-    youngest = ages == ages.min()
-    matches = [assign(rows[youngest], columns[youngest], cost_of(rows[youngest], columns[youngest]), limit)]
+    youngest = np.flatnonzero(ages == ages.min())
+    matches = [assign(rows[youngest], columns[youngest], cost_of(youngest), limit)]
+    if len(youngest) == len(rows):
+        return matches[0]
     # Costs are dear: ask for the older ages' only now, when most detections are taken.
     is_free = np.ones(int(columns.max()) + 1, bool)
     is_free[matches[0][1]] = False
-    left = np.flatnonzero(~youngest & is_free[columns])
-    costs = cost_of(rows[left], columns[left])
+    older = ages > ages[youngest[0]]
+    left = np.flatnonzero(older & is_free[columns])
+    costs = cost_of(left)
     left, costs = left[costs <= limit], costs[costs <= limit]
     for age in np.unique(ages[left]):
         level = ages[left] == age

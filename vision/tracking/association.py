@@ -1,83 +1,235 @@
-"""Which detection continues which track in one frame: the matching cascade, then overlap (Wojke 2017, section 2.3)."""
+"""Which detection continues which track in one frame, stage by stage; what each paper's tracker does differently.
+
+1. Main stage: confirmed tracks (with ``equal_start`` all) and sure detections. Possible pairs pass the motion gate, or
+   overlap; the cost is appearance, overlap, or both; a cascade lets the tracks seen last choose first (Wojke 2017,
+   section 2.3), otherwise all are assigned at once.
+2. Overlap: what is left of tentative tracks and, after a cascade, of tracks seen in the last frame.
+3. Low scores: detections that are unsure alone, but lie where a track was going (Zhang 2022, section 3).
+4. Recovery: what is left, by the boxes that were last observed instead of predicted (Cao 2023, section 3.3).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from vision.geometry.boxes import Boxes, cxcyah_to_xyxy
-from vision.geometry.iou import pairwise_iou
 from vision.tracking import kalman
-from vision.tracking.assignment import Costs, Indices, Matches, assign, match_cascade, others
+from vision.tracking.assignment import Costs, Indices, Matches, assign, match_cascade
 from vision.tracking.config import TrackerConfig
-from vision.tracking.cost import BoolMatrix, appearance_cost, iou_cost, labels_agree
+from vision.tracking.cost import (
+    BoolMatrix,
+    appearance_cost,
+    labels_agree,
+    overlapping,
+    paired_iou,
+)
 from vision.tracking.gallery import Gallery
+from vision.tracking.observation import momentum
 from vision.tracking.table import TrackTable
 from vision.types import FloatArray, IntArray
+
+IMPOSSIBLE = np.inf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The detections of a frame that may take part.
+
+    Attributes:
+        boxes: float64 [N, 4] cxcyah, heights > 0. corners: the same as xyxy.
+        scores, labels: [N].
+        embeddings: float32 [N, D] unit norm, or None; rows of low scores are never looked at.
+        high: rows of the sure detections; None when all are.
+    """
+
+    boxes: Boxes
+    corners: Boxes
+    scores: npt.NDArray[np.floating[Any]]
+    labels: IntArray
+    embeddings: FloatArray | None
+    high: Indices | None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+class Association:
+    """One frame's search for matches; ``run`` returns them and changes nothing.
+
+    Args:
+        table: all tracks, predicted to this frame.
+        gallery: their embeddings, or None as long as there were none.
+        found: the detections.
+        config: gates and limits.
+        noise: the filter's, for the motion gate.
+        frames: frames since the last update; tracks seen then have this time_since_update.
+    """
+
+    def __init__(
+        self,
+        table: TrackTable,
+        gallery: Gallery | None,
+        found: Found,
+        config: TrackerConfig,
+        noise: kalman.Noise,
+        frames: int = 1,
+    ) -> None:
+        self.table, self.gallery, self.found = table, gallery, found
+        self.config, self.noise, self.frames = config, noise, frames
+        self.predicted = cxcyah_to_xyxy(table["mean"][:, :4])
+        # One comparison for all stages; None when every pair may match.
+        self.compatible = labels_agree(table["labels"], found.labels) if config.per_class else None
+        self.uses_appearance = gallery is not None and found.embeddings is not None
+        self.free_tracks = np.ones(len(table), bool)
+        self.free_found = np.ones(len(found), bool)
+        self.matches: list[Matches] = []
+
+    def run(self) -> Matches:
+        """Return matched track rows and detections."""
+        table, config = self.table, self.config
+        if len(table) and len(self.found):
+            self._keep(self._main_stage())
+            rows = self._late_rows()
+            if len(rows):
+                self._keep(self._by_overlap(rows, self._free_high(), self.predicted, config.max_iou_distance))
+            if self.found.high is not None:
+                rows = np.flatnonzero(self.free_tracks & table["confirmed"] & self._seen_last())
+                low = self.free_found.copy()
+                low[self.found.high] = False
+                self._keep(self._by_overlap(rows, np.flatnonzero(low), self.predicted, config.low_iou_distance))
+            if config.recovery:
+                rows = np.flatnonzero(self.free_tracks)
+                observed = cxcyah_to_xyxy(table["observed"])
+                self._keep(self._by_overlap(rows, self._free_high(), observed, config.max_iou_distance))
+        if len(self.matches) == 1:
+            return self.matches[0]
+        nothing = np.zeros(0, np.intp)
+        return (
+            np.concatenate([nothing, *(match[0] for match in self.matches)]),
+            np.concatenate([nothing, *(match[1] for match in self.matches)]),
+        )
+
+    def _keep(self, match: Matches) -> None:
+        rows, columns = match
+        if len(rows):
+            self.free_tracks[rows] = False
+            self.free_found[columns] = False
+            self.matches.append(match)
+
+    def _seen_last(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(self.table["time_since_update"] == self.frames)
+
+    def _free_high(self) -> Indices:
+        free = np.flatnonzero(self.free_found)
+        if self.found.high is None:
+            return free
+        return self.found.high[self.free_found[self.found.high]]
+
+    def _late_rows(self) -> Indices:
+        """Return the free tracks that the overlap stage is for."""
+        table = self.table
+        late = ~table["confirmed"]
+        if self.config.cascade:
+            late |= self._seen_last()
+        if self.uses_appearance and self.gallery is not None:
+            # A track born in a frame without embeddings has no appearance to compare; overlap is all it has.
+            late |= self.gallery.written[: len(table)] == 0
+        late &= self.free_tracks
+        return np.flatnonzero(late)
+
+    # --- the main stage ---
+
+    def _main_stage(self) -> Matches:
+        config, table = self.config, self.table
+        rows = np.arange(len(table)) if config.equal_start else np.flatnonzero(table["confirmed"])
+        high = self.found.high
+        columns = np.arange(len(self.found)) if high is None else high
+        if not len(rows) or not len(columns):
+            return rows[:0], columns[:0]
+        distance = None
+        if config.gate:
+            mean, covariance = table["mean"][rows], table["covariance"][rows]
+            distance = kalman.gating_distance(mean, covariance, self.found.boxes[columns], self.noise)
+            possible = distance <= config.gate
+        else:
+            possible = overlapping(self.predicted[rows], self.found.corners[columns])
+        i, j = self._compatible_pairs(possible, rows, columns)
+        rows, columns = rows[i], columns[j]
+        weighs = self.uses_appearance and config.fusion == "weighted" and distance is not None
+        motion = distance[i, j] * config.motion_weight if weighs and distance is not None else None
+        if config.cascade:
+            return self._cascade(rows, columns, motion)
+        costs = self._costs(rows, columns, motion)
+        return self._assign(rows, columns, costs, self._limit())
+
+    def _limit(self) -> float:
+        """Return the highest cost of a match in the main stage."""
+        by_appearance = self.uses_appearance and self.config.fusion != "minimum"
+        return self.config.max_cosine_distance if by_appearance else self.config.max_iou_distance
+
+    def _costs(self, rows: Indices, columns: Indices, motion: Costs | None) -> Costs:
+        """Return the cost [P] of pairs in the main stage, rows sorted."""
+        config, found = self.config, self.found
+        if not self.uses_appearance or config.fusion == "minimum":
+            overlap = paired_iou(self.predicted[rows], found.corners[columns])
+            costs = 1 - (overlap * found.scores[columns] if config.fuse_score else overlap)
+        if not self.uses_appearance:
+            return costs
+        assert self.gallery is not None
+        assert found.embeddings is not None
+        # Alone, appearance need not be exact for pairs without a rival; as part of a sum it must be.
+        enough = config.max_cosine_distance if config.fusion == "appearance" else -IMPOSSIBLE
+        looks = appearance_cost(self.gallery, rows, columns, found.embeddings, enough)
+        if config.fusion == "minimum":
+            near = (1 - overlap <= config.proximity) & (looks <= config.max_cosine_distance)
+            return np.where(near, np.minimum(costs, looks / 2), costs)
+        if motion is not None:
+            return np.where(
+                looks <= config.max_cosine_distance, (1 - config.motion_weight) * looks + motion, IMPOSSIBLE
+            )
+        return looks
+
+    def _cascade(self, rows: Indices, columns: Indices, motion: Costs | None) -> Matches:
+        def cost_of(chosen: Indices) -> Costs:
+            return self._costs(rows[chosen], columns[chosen], None if motion is None else motion[chosen])
+
+        return match_cascade(rows, columns, self.table["time_since_update"][rows], cost_of, self._limit())
+
+    # --- the other stages ---
+
+    def _by_overlap(self, rows: Indices, columns: Indices, boxes: Boxes, limit: float) -> Matches:
+        """Return matches of tracks ``rows`` at ``boxes`` (of all tracks) with detections ``columns`` by 1 - IoU."""
+        if not len(rows) or not len(columns):
+            return rows[:0], columns[:0]
+        i, j = self._compatible_pairs(overlapping(boxes[rows], self.found.corners[columns]), rows, columns)
+        rows, columns = rows[i], columns[j]
+        return self._assign(rows, columns, 1 - paired_iou(boxes[rows], self.found.corners[columns]), limit)
+
+    def _compatible_pairs(self, possible: BoolMatrix, rows: Indices, columns: Indices) -> tuple[Indices, Indices]:
+        if self.compatible is not None:
+            possible &= self.compatible[rows[:, None], columns]
+        i, j = np.nonzero(possible)
+        return i, j
+
+    def _assign(self, rows: Indices, columns: Indices, costs: Costs, limit: float) -> Matches:
+        """Return the best choice of pairs, those that keep their direction preferred if the settings say so."""
+        if not self.config.momentum:
+            return assign(rows, columns, costs, limit)
+        bonus = momentum(self.table, rows, self.found.boxes[columns, :2], self.found.scores[columns])
+        return assign(rows, columns, costs, limit, self.config.momentum * bonus)
 
 
 def associate(
     table: TrackTable,
     gallery: Gallery | None,
-    boxes_cxcyah: Boxes,
-    labels: IntArray,
-    embeddings: FloatArray | None,
+    found: Found,
     config: TrackerConfig,
     noise: kalman.Noise,
+    frames: int = 1,
 ) -> Matches:
-    """Return matched track rows and detections; changes nothing.
-
-    Args:
-        table: all tracks, predicted to this frame, so that a track seen in the last one has time_since_update 1.
-        gallery: their embeddings, or None as long as there were none.
-        boxes_cxcyah: float64 [N, 4] detections with heights > 0.
-        labels: int64 [N].
-        embeddings: float32 [N, D] unit norm, or None to match by overlap in both stages.
-        config: gates and limits.
-        noise: the filter's, for the motion gate.
-    """
-    # One comparison for both stages; None when every pair may match.
-    compatible = labels_agree(table["labels"], labels) if config.per_class else None
-    predicted, corners = cxcyah_to_xyxy(table["mean"][:, :4]), cxcyah_to_xyxy(boxes_cxcyah)
-    limit = config.max_iou_distance if embeddings is None else config.max_cosine_distance
-
-    def cost_of(rows: Indices, columns: Indices) -> Costs:
-        if embeddings is None or gallery is None:
-            return iou_cost(predicted[rows], corners[columns])
-        return appearance_cost(gallery, rows, columns, embeddings, limit)
-
-    rows, columns = gated_pairs(table, boxes_cxcyah, compatible, config.gate, noise)
-    rows, columns = match_cascade(rows, columns, table["time_since_update"][rows], cost_of, limit)
-
-    is_open = ~table["confirmed"] | (table["time_since_update"] == 1)
-    if embeddings is not None and gallery is not None:
-        # A track born in a frame without embeddings has no appearance to compare; overlap is all it has.
-        is_open |= gallery.written[: len(table)] == 0
-    is_open[rows] = False
-    late = overlapping_pairs(np.flatnonzero(is_open), others(len(corners), columns), predicted, corners, compatible)
-    late_rows, late_columns = assign(*late, config.max_iou_distance)
-    return np.concatenate([rows, late_rows]), np.concatenate([columns, late_columns])
-
-
-def gated_pairs(
-    table: TrackTable, boxes_cxcyah: Boxes, compatible: BoolMatrix | None, gate: float, noise: kalman.Noise
-) -> tuple[Indices, Indices]:
-    """Return rows [P] (sorted) and columns [P] of confirmed tracks with detections inside their motion gate."""
-    confirmed = np.flatnonzero(table["confirmed"])
-    mean, covariance = table["mean"][confirmed], table["covariance"][confirmed]
-    possible = kalman.gating_distance(mean, covariance, boxes_cxcyah, noise) <= gate
-    if compatible is not None:
-        possible &= compatible[confirmed]
-    order, columns = np.nonzero(possible)
-    return confirmed[order], columns
-
-
-def overlapping_pairs(
-    rows: Indices, columns: Indices, predicted: Boxes, corners: Boxes, compatible: BoolMatrix | None
-) -> tuple[Indices, Indices, Costs]:
-    """Return rows [P], columns [P] and costs 1 - IoU [P] of the pairs that overlap at all."""
-    overlap = pairwise_iou(predicted[rows], corners[columns])
-    possible = overlap > 0
-    if compatible is not None:
-        possible &= compatible[np.ix_(rows, columns)]
-    i, j = np.nonzero(possible)
-    return rows[i], columns[j], 1 - overlap[i, j]
+    """Return matched track rows and detections, see ``Association``."""
+    return Association(table, gallery, found, config, noise, frames).run()

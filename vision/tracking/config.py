@@ -28,7 +28,8 @@ class TrackerConfig:
         n_init: detections in consecutive frames before a track is confirmed, >= 1. DeepSORT: 3.
         confirm_first: confirm tracks of the first frame at once (ByteTrack), so that a sequence begins with tracks.
         appearance: use the embeddings that detections carry; False tracks by motion and overlap alone.
-        gallery_size: latest embeddings kept for each track, >= 1. DeepSORT: 100. Memory: size x width x 4 bytes a track.
+        gallery_size: latest embeddings kept for each track, >= 1. DeepSORT: 100. Memory: size x width x 4 bytes
+            a track.
         ema: weight of the past in one running mean embedding a track, in [0, 1); 0 keeps the gallery instead.
             StrongSORT, BoT-SORT: 0.9.
         max_cosine_distance: largest appearance distance of a match, in [0, 2]. It belongs to the embedder: the default
@@ -46,8 +47,8 @@ class TrackerConfig:
         max_iou_distance: largest 1 - IoU of a match by overlap, in [0, 1]. SORT, DeepSORT: 0.7.
         fuse_score: multiply the IoU with the detection's score, so that sure detections are matched first (ByteTrack).
         high_conf: lowest score of a detection that takes part in the first stages; any finite number.
-        low_conf: detections of a score from here to ``high_conf`` continue tracks that nothing else does, and begin none
-            (ByteTrack: 0.1 with high_conf 0.6); any finite number. At ``high_conf`` or above there are none.
+        low_conf: detections of a score from here to ``high_conf`` only continue tracks that nothing else does;
+            any finite number. At ``high_conf`` or above there are none. ByteTrack: 0.1 with high_conf 0.6.
         low_iou_distance: largest 1 - IoU of such a match, in [0, 1]. ByteTrack: 0.5.
         birth_conf: lowest score that begins a track; below ``high_conf`` it has no effect. ByteTrack: high_conf + 0.1.
         birth_overlap: no track begins on a detection whose IoU with a matched one is above this, in [0, 1]; 1 is off.

@@ -34,23 +34,34 @@ def unit_rows(embeddings: FloatArray) -> FloatArray:
 
 
 class Gallery:
-    """The last B embeddings of each of C tracks.
+    """The last B embeddings of each of C tracks, or with ``ema`` their running mean.
+
+    Args:
+        size: embeddings kept for each track, B; 1 with ``ema``.
+        width: dimensions of an embedding, D.
+        capacity: tracks to make room for.
+        ema: weight of the past in the mean, in [0, 1); 0 keeps the embeddings themselves.
 
     Attributes:
         embeddings: float32 [C, B, D] unit norm; slots that were never written are zero or stale.
         written: int64 [C], embeddings ever added to a row; the next one goes to slot ``written % B``.
     """
 
-    def __init__(self, size: int, width: int, capacity: int = 0) -> None:
-        self.size = size
+    def __init__(self, size: int, width: int, capacity: int = 0, *, ema: float = 0.0) -> None:
+        self.size = 1 if ema else size
+        size = self.size
+        self.ema = ema
         self.width = width
         # Zero pages are mapped when first written, so a gallery costs memory only as it fills.
         self.embeddings: FloatArray = np.zeros((capacity, size, width), np.float32)
         self.written = np.zeros(capacity, np.int64)
 
     @classmethod
-    def from_arrays(cls, embeddings: FloatArray, written: npt.NDArray[np.int64], size: int) -> Self:
+    def from_arrays(
+        cls, embeddings: FloatArray, written: npt.NDArray[np.int64], size: int, *, ema: float = 0.0
+    ) -> Self:
         """Return the gallery that ``to_arrays`` gave; raises InvalidInputError when the arrays do not fit."""
+        size = 1 if ema else size
         rows, used = embeddings.shape[:2] if embeddings.ndim == 3 else (0, size + 1)
         fits = embeddings.dtype == np.float32 and written.shape == (rows,) and used <= size
         if not fits or np.minimum(written, size).max(initial=0) > used:
@@ -58,7 +69,7 @@ class Gallery:
                 f"tracker state needs a gallery float32 [M, up to {size}, D] and its counts [M], got "
                 f"{embeddings.dtype} {embeddings.shape} and {written.shape}; use the settings it was saved with"
             )
-        gallery = cls(size, embeddings.shape[2], rows)
+        gallery = cls(size, embeddings.shape[2], rows, ema=ema)
         gallery.embeddings[:, :used] = embeddings
         gallery.written[:] = written
         return gallery
@@ -91,6 +102,14 @@ class Gallery:
 
     def add(self, rows: Rows, embeddings: FloatArray) -> None:
         """Store one unit-norm embedding [P, D] in each of P different rows, over the oldest where a row is full."""
+        if self.ema:
+            known = self.written[rows] > 0
+            mean = self.ema * self.embeddings[rows, 0] + (1 - self.ema) * embeddings
+            # Opposite embeddings may cancel to nothing; then the newest one stands.
+            norm = np.sqrt(np.einsum("ij,ij->i", mean, mean))
+            known &= norm > 0
+            mean /= np.where(known, norm, 1)[:, None]
+            embeddings = np.where(known[:, None], mean, embeddings)
         self.embeddings[rows, self.written[rows] % self.size] = embeddings
         self.written[rows] += 1
 

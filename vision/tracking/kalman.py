@@ -32,6 +32,7 @@ INITIAL_POSITION_FACTOR = 2.0
 INITIAL_VELOCITY_FACTOR = 10.0
 
 MIN_ASPECT, MIN_HEIGHT = 1e-3, 1e-3
+MIN_UNCERTAINTY = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +98,38 @@ def stop_collapse(mean: Array, dt: float = 1.0) -> Array:
     return held
 
 
-def project(mean: Array, covariance: Array, noise: Noise) -> tuple[Array, Array]:
-    """Return the expected measurement [C, 4] and the diagonal [C, 4] of its covariance S."""
-    return mean[:, :4], covariance[:, 0] + noise.of_position(mean[:, 3], STD_ASPECT_MEASURED)
+def project(
+    mean: Array, covariance: Array, noise: Noise, uncertainty: npt.NDArray[np.floating[Any]] | None = None
+) -> tuple[Array, Array]:
+    """Return the expected measurement [C, 4] and the diagonal [C, 4] of its covariance S.
+
+    ``uncertainty`` [C] scales the measurement noise R of each track; None is 1.
+    """
+    measured = noise.of_position(mean[:, 3], STD_ASPECT_MEASURED)
+    if uncertainty is not None:
+        measured *= uncertainty[:, None]
+    measured += covariance[:, 0]
+    return mean[:, :4], measured
 
 
-def update(mean: Array, covariance: Array, boxes_cxcyah: npt.NDArray[Any], noise: Noise) -> State:
-    """Return the state after measuring box i [C, 4] for track i."""
-    expected, S = project(mean, covariance, noise)
+def nsa_uncertainty(scores: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+    """Return the factor [C] of the measurement noise for detections of these scores: 1 - score (Du 2021, NSA).
+
+    A sure detection is believed more. Kept within [MIN_UNCERTAINTY, 1], for scores of foreign detectors may lie outside
+    [0, 1].
+    """
+    return np.asarray(np.clip(1 - scores, MIN_UNCERTAINTY, 1))
+
+
+def update(
+    mean: Array,
+    covariance: Array,
+    boxes_cxcyah: npt.NDArray[Any],
+    noise: Noise,
+    uncertainty: npt.NDArray[np.floating[Any]] | None = None,
+) -> State:
+    """Return the state after measuring box i [C, 4] for track i; ``uncertainty`` as for ``project``."""
+    expected, S = project(mean, covariance, noise, uncertainty)
     y = boxes_cxcyah - expected
     pp, pv, vv = covariance[:, 0], covariance[:, 1], covariance[:, 2]
     K_position, K_velocity = pp / S, pv / S
@@ -139,3 +164,23 @@ def gating_distance(mean: Array, covariance: Array, boxes_cxcyah: npt.NDArray[An
     distance: Array = track_side @ box_side.T
     # Rounding may leave a tiny negative number where the box sits on the prediction.
     return np.maximum(distance, 0, out=distance)
+
+
+def warp(mean: Array, covariance: Array, motion: npt.NDArray[np.float64]) -> State:
+    """Return the state in the picture to which ``motion`` [2, 3] moves the last one (BoT-SORT, section 3.2).
+
+    Centres move as points, their velocities as vectors; heights grow with the scale of the motion, the root of its
+    determinant, and the aspect ratio stays. A rotation would couple x and y, which this filter never does: each keeps
+    its own share of the turned variances, and the coupling is left out. For the few degrees between two frames it is
+    small.
+    """
+    linear, shift = motion[:, :2], motion[:, 2]
+    scale = float(np.sqrt(abs(linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0])))
+    warped = mean.copy()
+    warped[:, :2] = mean[:, :2] @ linear.T + shift
+    warped[:, 4:6] = mean[:, 4:6] @ linear.T
+    warped[:, [3, 7]] *= scale
+    spread = covariance.copy()
+    spread[:, :, :2] = covariance[:, :, :2] @ (linear * linear).T
+    spread[:, :, 3] *= scale * scale
+    return warped, spread

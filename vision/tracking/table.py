@@ -22,7 +22,20 @@ COLUMNS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
     "confirmed": (np.bool_, ()),
     "mean": (np.float64, (8,)),
     "covariance": (np.float64, (3, 4)),
+    "unseen_s": (np.float64, ()),
 }
+
+DIRECTION_FRAMES = 3
+"""Observations over which a track's direction is taken (OC-SORT, section 4: delta t = 3)."""
+
+OBSERVATION_COLUMNS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+    "observed": (np.float64, (4,)),
+    "past": (np.float64, (DIRECTION_FRAMES, 2)),
+    "anchor_mean": (np.float64, (8,)),
+    "anchor_covariance": (np.float64, (3, 4)),
+}
+"""What only trackers need that look back at observations: the last box (cx, cy, a, h), the centres of the last few,
+and the filter's state after the last correction."""
 
 FIRST_CAPACITY = 64
 
@@ -32,12 +45,16 @@ class TrackTable:
 
     ``table[name]`` is a writable view [M, ...] of the live rows, valid until the next append or remove. Rows are in no
     particular order: order by id where it matters.
+
+    Args:
+        observations: keep ``OBSERVATION_COLUMNS`` as well.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, observations: bool = False) -> None:
         self._length = 0
+        self.layout = {**COLUMNS, **OBSERVATION_COLUMNS} if observations else COLUMNS
         self._columns: dict[str, npt.NDArray[Any]] = {
-            name: np.zeros((FIRST_CAPACITY, *shape), dtype) for name, (dtype, shape) in COLUMNS.items()
+            name: np.zeros((FIRST_CAPACITY, *shape), dtype) for name, (dtype, shape) in self.layout.items()
         }
 
     def __len__(self) -> int:
@@ -50,12 +67,12 @@ class TrackTable:
         self._columns[name][: self._length] = values
 
     @classmethod
-    def from_columns(cls, columns: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Return a table with copies of ``columns``; raises InvalidInputError unless they fit ``COLUMNS``."""
+    def from_columns(cls, columns: Mapping[str, npt.NDArray[Any]], *, observations: bool = False) -> Self:
+        """Return a table with copies of ``columns``; raises InvalidInputError unless they fit the layout."""
         count = len(columns.get("ids", ()))
-        table = cls()
+        table = cls(observations=observations)
         rows = table.append(count)
-        for name, (dtype, shape) in COLUMNS.items():
+        for name, (dtype, shape) in table.layout.items():
             found = columns.get(name)
             if found is None or found.shape != (count, *shape) or found.dtype != dtype:
                 actual = "nothing" if found is None else f"{found.dtype} {found.shape}"
@@ -73,6 +90,8 @@ class TrackTable:
     def append(self, count: int) -> Rows:
         """Add ``count`` zeroed rows and return their numbers."""
         needed = self._length + count
+        if not count:
+            return np.zeros(0, np.intp)
         if needed > self.capacity:
             capacity = max(2 * self.capacity, needed)
             for name, column in self._columns.items():

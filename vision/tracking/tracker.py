@@ -1,4 +1,4 @@
-"""DeepSORT over arrays: Detections (and their embeddings) in, Tracks out; the tracking stage of a frame.
+"""DeepSORT and its successors over arrays: Detections (and embeddings) in, Tracks out; the tracking stage of a frame.
 
 One update: predict all tracks, match them (``associate``), correct the matched, begin tracks for detections left over,
 end those missing for too long. No Python object and no Python loop per track: the state is a table of columns and a
@@ -7,7 +7,6 @@ gallery.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -15,25 +14,27 @@ import numpy as np
 import numpy.typing as npt
 
 from vision.errors import InvalidInputError
-from vision.geometry.boxes import Boxes, cxcyah_to_xyxy, xyxy_to_cxcyah
-from vision.tracking import kalman
+from vision.geometry.boxes import cxcyah_to_xyxy, xyxy_to_cxcyah
+from vision.geometry.iou import pairwise_iou
+from vision.tracking import kalman, observation
 from vision.tracking.assignment import Indices, others
-from vision.tracking.association import associate
+from vision.tracking.association import Found, associate
+from vision.tracking.clock import Clock
 from vision.tracking.config import TrackerConfig
 from vision.tracking.gallery import Gallery, unit_rows
-from vision.tracking.table import COLUMNS, TrackTable
+from vision.tracking.table import TrackTable
 from vision.types import Detections, FloatArray, Tracks, TrackState
 
 
 class Tracker:
-    """Multi-object tracker of one stream (Wojke 2017); use one instance for each stream.
+    """Multi-object tracker of one stream (Wojke 2017 and what came after); use one instance for each stream.
 
     Ids start at 1, grow in the order of birth and are never reused, ``reset`` included.
 
-    With embeddings, confirmed tracks are matched in a cascade by appearance among the pairs that pass the motion gate;
-    what is left (tentative tracks, tracks seen in the last frame, tracks without any embedding) is matched by overlap.
-    Without embeddings the cascade is the same, with 1 - IoU in place of the appearance distance. Frames with and
-    without embeddings may alternate.
+    With embeddings, confirmed tracks are matched by appearance among the pairs that pass the motion gate; what is left
+    (tentative tracks, tracks seen in the last frame, tracks without any embedding) is matched by overlap. Without
+    embeddings overlap stands for appearance. Frames with and without embeddings may alternate. The other options are
+    stages and terms added to this, see ``TrackerConfig`` and ``vision.tracking.association``.
 
     Args:
         config: settings; ``PRESETS`` holds named ones.
@@ -51,53 +52,58 @@ class Tracker:
 
     def reset(self) -> None:
         """Forget all tracks, as at a cut; the next id is higher than any before."""
-        self._table = TrackTable()
+        self._table = TrackTable(observations=self._observes)
         self._gallery: Gallery | None = None
-        self._frame_index: int | None = None
-        self._timestamp_s: float | None = None
+        self._clock = Clock()
+        # A tracker's first frame with detections, where ``confirm_first`` applies, is over once a track was born.
+        self._is_first = True
 
     def update(
-        self, detections: Detections, *, frame_index: int | None = None, timestamp_s: float | None = None
+        self,
+        detections: Detections,
+        *,
+        frame_index: int | None = None,
+        timestamp_s: float | None = None,
+        camera_motion: npt.NDArray[np.float64] | None = None,
     ) -> Tracks:
         """Return the tracks of the next frame, ordered by id, and advance the state.
 
         Args:
-            detections: objects of this frame. Rows below ``high_conf`` or without area take no part. Embeddings of any
-                positive length are scaled to unit norm.
-            frame_index: number of this frame; when given it must be higher than that of the last update.
+            detections: objects of this frame. Rows without area or of a score below the settings take no part.
+                Embeddings of any positive length are scaled to unit norm.
+            frame_index: number of this frame; when given it must be higher than that of the last update. Numbers left
+                out are frames that passed unseen: tracks are predicted over them and grow older by them.
             timestamp_s: time of this frame, likewise; with ``nominal_fps`` it decides how far the tracks are predicted.
+            camera_motion: float64 [2, 3], maps pixel positions of the last frame to this one; None for a still camera.
 
         Raises:
-            InvalidInputError: a zero embedding, an embedding width that changes, or time going backwards. The state is
-                then as before the call.
+            InvalidInputError: a zero embedding, an embedding width that changes, time going backwards, or a
+                camera motion that is no such matrix. The state is then as before the call.
         """
         usable = self._usable_rows(detections)
-        boxes = xyxy_to_cxcyah(detections.boxes[usable].astype(np.float64))
-        embeddings = self._unit_embeddings(detections, usable)
-        dt = self._advance_clock(frame_index, timestamp_s)
+        found = self._found(detections, usable)
+        motion = _checked_motion(camera_motion)
+        frames, dt, seconds = self._clock.advance(frame_index, timestamp_s, self.config.nominal_fps)
         # Nothing below raises: a rejected frame leaves no trace.
-        if embeddings is not None and self._gallery is None:
-            self._gallery = Gallery(self.config.gallery_size, embeddings.shape[1], self._table.capacity)
-        self._predict(dt)
-        rows, columns = associate(
-            self._table, self._gallery, boxes, detections.labels[usable], embeddings, self.config, self._noise
-        )
-        self._correct(rows, boxes[columns], detections[usable[columns]])
-        self._remember(rows, None if embeddings is None else embeddings[columns])
+        if found.embeddings is not None and self._gallery is None:
+            config, width = self.config, found.embeddings.shape[1]
+            self._gallery = Gallery(config.gallery_size, width, self._table.capacity, ema=config.ema)
+        self._predict(frames, dt, seconds, motion)
+        rows, columns = associate(self._table, self._gallery, found, self.config, self._noise, frames)
+        self._correct(rows, columns, found, dt / frames)
         detection_index = np.full(len(self._table), -1)
         detection_index[rows] = usable[columns]
         detection_index = self._end_missing(detection_index)
-        unmatched = others(len(usable), columns)
-        born = self._begin(boxes[unmatched], detections[usable[unmatched]])
-        self._remember(born, None if embeddings is None else embeddings[unmatched])
-        return self._report(np.concatenate([detection_index, usable[unmatched]]))
+        chosen = self._births(found, columns)
+        self._begin(found, chosen)
+        if len(chosen):
+            detection_index = np.concatenate([detection_index, usable[chosen]])
+        return self._report(detection_index, detections)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of the whole state; ``from_arrays`` goes on from there with exactly the same results."""
-        arrays = {name: self._table[name].copy() for name in COLUMNS}
-        # NaN stands for "no clock yet"; frame indices stay exact up to 2^53.
-        clock = [np.nan if value is None else value for value in (self._frame_index, self._timestamp_s)]
-        arrays["clock"] = np.array([self._next_id, *clock], np.float64)
+        arrays = {name: self._table[name].copy() for name in self._table.layout}
+        arrays["clock"] = np.array([self._next_id, *self._clock.to_numbers(), self._is_first], np.float64)
         if self._gallery is not None:
             arrays["gallery"], arrays["written"] = self._gallery.to_arrays(len(self._table))
         return arrays
@@ -106,29 +112,47 @@ class Tracker:
     def from_arrays(cls, config: TrackerConfig, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Return a tracker in the state ``to_arrays`` gave; raises InvalidInputError when the arrays do not fit."""
         tracker = cls(config)
-        tracker._table = TrackTable.from_columns(arrays)
+        tracker._table = TrackTable.from_columns(arrays, observations=tracker._observes)
         clock = arrays.get("clock", np.zeros(0))
-        if clock.shape != (3,) or not clock[0] > tracker._table["ids"].max(initial=0):
+        if clock.shape != (4,) or not clock[0] > tracker._table["ids"].max(initial=0):
             raise InvalidInputError(
-                f"tracker state needs clock [3] with the next id, got {clock.tolist()}; save it again"
+                f"tracker state needs clock [4] with the next id, got {clock.tolist()}; save it again"
             )
         tracker._next_id = int(clock[0])
-        tracker._frame_index = None if np.isnan(clock[1]) else int(clock[1])
-        tracker._timestamp_s = None if np.isnan(clock[2]) else float(clock[2])
+        tracker._clock = Clock.from_numbers(clock[1:3])
+        tracker._is_first = bool(clock[3])
         if "gallery" in arrays:
-            tracker._gallery = Gallery.from_arrays(arrays["gallery"], arrays["written"], config.gallery_size)
+            tracker._gallery = Gallery.from_arrays(
+                arrays["gallery"], arrays["written"], config.gallery_size, ema=config.ema
+            )
             tracker._gallery.reserve(tracker._table.capacity)
         return tracker
 
-    # --- checks of the input ---
+    # --- the input ---
+
+    @property
+    def _observes(self) -> bool:
+        """Whether observations are remembered beside the filter's state."""
+        return self.config.momentum > 0 or self.config.reupdate or self.config.recovery
 
     def _usable_rows(self, detections: Detections) -> Indices:
         """Return the numbers of rows with an area and a sufficient score."""
         size = detections.boxes[:, 2:] - detections.boxes[:, :2]
-        return np.flatnonzero((size > 0).all(axis=1) & (detections.scores >= self.config.high_conf))
+        return np.flatnonzero((size > 0).all(axis=1) & (detections.scores >= self.config.lowest_conf))
 
-    def _unit_embeddings(self, detections: Detections, usable: Indices) -> FloatArray | None:
-        """Return unit embeddings of the usable rows, or None when there are none or appearance is off."""
+    def _found(self, detections: Detections, usable: Indices) -> Found:
+        """Return the usable rows in the tracker's terms; raises for embeddings that cannot be compared."""
+        boxes, scores, labels = detections.boxes, detections.scores, detections.labels
+        if len(usable) < len(detections):
+            boxes, scores, labels = boxes[usable], scores[usable], labels[usable]
+        corners = boxes.astype(np.float64)
+        sure = scores >= self.config.high_conf
+        high = None if sure.all() else np.flatnonzero(sure)
+        embeddings = self._unit_embeddings(detections, usable, high)
+        return Found(xyxy_to_cxcyah(corners), corners, scores, labels, embeddings, high)
+
+    def _unit_embeddings(self, detections: Detections, usable: Indices, high: Indices | None) -> FloatArray | None:
+        """Return unit embeddings of the usable rows (only the sure ones are filled), or None without any."""
         if detections.embeddings is None or not self.config.appearance or not len(usable):
             return None
         width = detections.embeddings.shape[1]
@@ -139,60 +163,72 @@ class Tracker:
                 expected=str(self._gallery.width),
                 actual=str(width),
             )
-        return unit_rows(detections.embeddings[usable])
-
-    def _advance_clock(self, frame_index: int | None, timestamp_s: float | None) -> float:
-        """Return the time step in nominal frames and keep the new time; raises when time does not advance."""
-        dt = 1.0
-        if frame_index is not None and self._frame_index is not None and frame_index <= self._frame_index:
-            raise InvalidInputError(
-                f"frame_index must be above {self._frame_index}, the last one, got {frame_index}; "
-                "feed frames in order, one tracker a stream, or call reset()"
-            )
-        if timestamp_s is not None and not math.isfinite(timestamp_s):
-            raise InvalidInputError(f"timestamp_s must be finite seconds, got {timestamp_s}; leave the time out")
-        if timestamp_s is not None and self._timestamp_s is not None:
-            if timestamp_s <= self._timestamp_s:
-                raise InvalidInputError(
-                    f"timestamp_s must be above {self._timestamp_s}, the last one, got {timestamp_s}; "
-                    "feed frames in order, or leave the time out"
-                )
-            if self.config.nominal_fps:
-                dt = (timestamp_s - self._timestamp_s) * self.config.nominal_fps
-        self._frame_index = self._frame_index if frame_index is None else frame_index
-        self._timestamp_s = self._timestamp_s if timestamp_s is None else timestamp_s
-        return dt
+        if high is None:
+            return unit_rows(detections.embeddings[usable])
+        embeddings = np.zeros((len(usable), width), np.float32)
+        embeddings[high] = unit_rows(detections.embeddings[usable[high]])
+        return embeddings
 
     # --- the steps of an update ---
 
-    def _predict(self, dt: float) -> None:
+    def _predict(self, frames: int, dt: float, seconds: float, motion: npt.NDArray[np.float64] | None) -> None:
         """Advance every track to this frame."""
         table = self._table
-        mean = kalman.stop_collapse(table["mean"], dt)
-        table["mean"], table["covariance"] = kalman.predict(mean, table["covariance"], self._noise, dt)
-        table["ages"] += 1
-        table["time_since_update"] += 1
+        if not len(table):
+            return
+        state = kalman.stop_collapse(table["mean"], dt), table["covariance"]
+        state = kalman.predict(*state, self._noise, dt)
+        if motion is not None:
+            state = kalman.warp(*state, motion)
+            if self._observes:
+                observation.warp(table, motion)
+        table["mean"], table["covariance"] = state
+        table["ages"] += frames
+        table["time_since_update"] += frames
+        table["unseen_s"] += seconds
 
-    def _correct(self, rows: Indices, boxes: Boxes, matched: Detections) -> None:
+    def _correct(self, rows: Indices, columns: Indices, found: Found, frame_dt: float) -> None:
         """Bring matched tracks to their detections."""
-        table = self._table
-        mean, covariance = kalman.update(table["mean"][rows], table["covariance"][rows], boxes, self._noise)
-        table["mean"][rows], table["covariance"][rows] = mean, covariance
-        table["labels"][rows], table["scores"][rows] = matched.labels, matched.scores
+        if not len(rows):
+            return
+        table, config = self._table, self.config
+        boxes, scores = found.boxes[columns], found.scores[columns]
+        if config.reupdate:
+            gaps = table["time_since_update"][rows]
+            lost = np.flatnonzero((gaps > 1) & table["confirmed"][rows])
+            if len(lost):
+                observation.replay(table, rows[lost], boxes[lost], gaps[lost], self._noise, frame_dt)
+        uncertainty = kalman.nsa_uncertainty(scores) if config.nsa else None
+        state = kalman.update(table["mean"][rows], table["covariance"][rows], boxes, self._noise, uncertainty)
+        table["mean"][rows], table["covariance"][rows] = state
+        table["labels"][rows], table["scores"][rows] = found.labels[columns], scores
         table["hits"][rows] += 1
         table["time_since_update"][rows] = 0
-        table["confirmed"][rows] |= table["hits"][rows] >= self.config.n_init
+        table["unseen_s"][rows] = 0
+        table["confirmed"] |= table["hits"] >= config.n_init
+        if self._observes:
+            observation.remember(table, rows, boxes)
+        self._remember(rows, columns, found)
 
-    def _remember(self, rows: Indices, embeddings: FloatArray | None) -> None:
-        """Add the embeddings of this frame to the galleries of ``rows``."""
-        if embeddings is not None and self._gallery is not None:
-            self._gallery.add(rows, embeddings)
+    def _remember(self, rows: Indices, columns: Indices, found: Found) -> None:
+        """Add the embeddings of detections ``columns`` to the galleries of ``rows``; unsure detections have none."""
+        if found.embeddings is None or self._gallery is None:
+            return
+        if found.high is not None:
+            sure = found.scores[columns] >= self.config.high_conf
+            rows, columns = rows[sure], columns[sure]
+        self._gallery.add(rows, found.embeddings[columns])
 
     def _end_missing(self, detection_index: Indices) -> Indices:
-        """Delete tentative tracks at the first miss, confirmed ones after ``max_age``; return the index of the rest."""
-        table = self._table
+        """Delete tentative tracks at the first miss, confirmed ones after their age; return the index of the rest."""
+        table, config = self._table, self.config
         missing = table["time_since_update"]
-        ended = np.flatnonzero(np.where(table["confirmed"], missing > self.config.max_age, missing > 0))
+        too_long = missing > config.max_age
+        if config.max_age_s and self._clock.has_time:
+            too_long = table["unseen_s"] > config.max_age_s
+        # SORT gives tentative tracks the same age, but never more than one frame: they have proven nothing.
+        early = ~table["confirmed"] & (missing > 0)
+        ended = np.flatnonzero(too_long | early)
         if not len(ended):
             return detection_index
         sources, targets = table.remove(ended)
@@ -201,22 +237,38 @@ class Tracker:
         detection_index[targets] = detection_index[sources]
         return detection_index[: len(table)]
 
-    def _begin(self, boxes: Boxes, detections: Detections) -> Indices:
-        """Start a tentative track at each detection and return the new rows."""
-        table = self._table
-        rows = table.append(len(boxes))
+    def _births(self, found: Found, matched: Indices) -> Indices:
+        """Return the detections that begin a track."""
+        free = others(len(found), matched)
+        if not len(free):
+            return free
+        free = free[found.scores[free] >= max(self.config.high_conf, self.config.birth_conf)]
+        if self.config.birth_overlap < 1 and len(free) and len(matched):
+            overlap = pairwise_iou(found.corners[free], found.corners[matched])
+            free = free[overlap.max(axis=1) <= self.config.birth_overlap]
+        return free
+
+    def _begin(self, found: Found, columns: Indices) -> None:
+        """Start a tentative track at each of the detections."""
+        if not len(columns):
+            return
+        table, boxes = self._table, found.boxes[columns]
+        rows = table.append(len(columns))
         table["mean"][rows], table["covariance"][rows] = kalman.initiate(boxes, self._noise)
-        table["labels"][rows], table["scores"][rows] = detections.labels, detections.scores
+        table["labels"][rows], table["scores"][rows] = found.labels[columns], found.scores[columns]
         table["ids"][rows] = self._next_id + np.arange(len(rows))
         table["hits"][rows] = 1
-        table["confirmed"][rows] = self.config.n_init == 1
+        table["confirmed"][rows] = self.config.n_init == 1 or (self.config.confirm_first and self._is_first)
+        self._is_first = False
         self._next_id += len(rows)
+        if self._observes:
+            observation.begin(table, rows, boxes)
         if self._gallery is not None:
             self._gallery.reserve(table.capacity)
             self._gallery.clear(rows)
-        return rows
+        self._remember(rows, columns, found)
 
-    def _report(self, detection_index: Indices) -> Tracks:
+    def _report(self, detection_index: Indices, detections: Detections) -> Tracks:
         """Return the rows that the configuration lets out, ordered by id."""
         table, config = self._table, self.config
         shown = table["time_since_update"] <= config.output_coasting
@@ -224,13 +276,30 @@ class Tracker:
             shown &= table["confirmed"]
         rows = np.flatnonzero(shown)
         rows = rows[np.argsort(table["ids"][rows])]
+        boxes, sources = cxcyah_to_xyxy(table["mean"][rows, :4]), detection_index[rows]
+        if config.output_boxes == "detected":
+            seen = sources >= 0
+            boxes[seen] = detections.boxes[sources[seen]]
         return Tracks(
-            boxes=cxcyah_to_xyxy(table["mean"][rows, :4]),
+            boxes=boxes,
             ids=table["ids"][rows],
             scores=table["scores"][rows],
             labels=table["labels"][rows],
             states=np.where(table["confirmed"][rows], TrackState.CONFIRMED, TrackState.TENTATIVE),
             ages=table["ages"][rows],
             time_since_update=table["time_since_update"][rows],
-            detection_index=detection_index[rows],
+            detection_index=sources,
         )
+
+
+def _checked_motion(camera_motion: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:
+    """Return a finite float64 [2, 3] matrix that keeps the picture's orientation, or None; raises otherwise."""
+    if camera_motion is None:
+        return None
+    motion = np.asarray(camera_motion, np.float64)
+    if motion.shape != (2, 3) or not np.isfinite(motion).all() or np.linalg.det(motion[:, :2]) <= 0:
+        raise InvalidInputError(
+            f"camera_motion must be a finite [2, 3] matrix with a positive determinant, got {motion.tolist()}; "
+            "leave it out where the motion is unknown"
+        )
+    return motion

@@ -17,7 +17,7 @@ def matched(result: tuple[np.ndarray, np.ndarray]) -> set[tuple[int, int]]:
 def test_no_pairs_match_nothing() -> None:
     empty = np.zeros(0, np.intp)
     assert matched(assign(empty, empty, np.zeros(0), 1)) == set()
-    assert matched(match_cascade(empty, empty, np.zeros(0, np.int64), lambda r, c: np.zeros(len(r)), 1)) == set()
+    assert matched(match_cascade(empty, empty, np.zeros(0, np.int64), lambda chosen: np.zeros(len(chosen)), 1)) == set()
 
 
 def test_a_pair_at_the_limit_matches_and_one_above_does_not() -> None:
@@ -39,16 +39,16 @@ def test_the_track_seen_last_chooses_first_even_at_a_higher_cost() -> None:
     rows, columns = np.array([0, 1]), np.array([0, 0])
     ages = np.array([5, 1])
     costs = {0: 0.01, 1: 0.15}
-    result = match_cascade(rows, columns, ages, lambda r, c: np.array([costs[int(i)] for i in r]), 0.2)
+    result = match_cascade(rows, columns, ages, lambda chosen: np.array([costs[int(i)] for i in rows[chosen]]), 0.2)
     assert matched(result) == {(1, 0)}
 
 
 def test_costs_of_older_tracks_are_asked_only_for_free_detections() -> None:
     asked: list[set[tuple[int, int]]] = []
 
-    def cost_of(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        asked.append(matched((rows, columns)))
-        return np.zeros(len(rows))
+    def cost_of(chosen: np.ndarray) -> np.ndarray:
+        asked.append(matched((rows[chosen], columns[chosen])))
+        return np.zeros(len(chosen))
 
     rows, columns, ages = np.array([0, 1, 1, 2]), np.array([0, 0, 1, 1]), np.array([1, 3, 3, 2])
     assert matched(match_cascade(rows, columns, ages, cost_of, 0.2)) == {(0, 0), (2, 1)}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vision.errors import InvalidInputError
-from vision.tracking.cost import appearance_cost, iou_cost, labels_agree
+from vision.tracking.cost import appearance_cost, labels_agree, paired_iou
 from vision.tracking.gallery import Gallery, unit_rows
 
 
@@ -71,8 +71,8 @@ def test_appearance_shortcut_never_crosses_the_limit() -> None:
         np.testing.assert_allclose(costs[1:], exact[1:], atol=1e-6)
 
 
-def test_iou_cost_and_labels() -> None:
+def test_paired_iou_and_labels() -> None:
     boxes = np.array([[0.0, 0, 2, 2], [0, 0, 0, 2], [0, 0, 1, 1]])
-    np.testing.assert_allclose(iou_cost(boxes, np.array([[0.0, 0, 2, 2], [0, 0, 0, 2], [1, 1, 2, 2]])), [0, 1, 1])
+    np.testing.assert_allclose(paired_iou(boxes, np.array([[0.0, 0, 2, 2], [0, 0, 0, 2], [1, 1, 2, 2]])), [1, 0, 0])
     assert labels_agree(np.array([1, 1]), np.array([1])) is None
     np.testing.assert_array_equal(labels_agree(np.array([1, 2]), np.array([2])), [[False], [True]])

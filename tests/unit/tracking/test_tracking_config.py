@@ -17,7 +17,7 @@ from vision.tracking.config import CHI2_95_4DOF, PRESETS, TrackerConfig
         ("gallery_size", 0),
         ("max_cosine_distance", 2.1),
         ("max_cosine_distance", math.nan),
-        ("gate", 0.0),
+        ("gate", -1.0),
         ("gate", math.inf),
         ("max_iou_distance", -0.1),
         ("high_conf", math.nan),
