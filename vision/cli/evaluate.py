@@ -13,6 +13,7 @@ import typer
 from vision.cli.eval_detector import detector_command
 from vision.cli.extras import needs_extra
 from vision.cli.options import Device, Overrides
+from vision.errors import ConfigError
 from vision.reid.config import EmbedderConfig
 from vision.training.embedder_config import HOLDOUT_PEOPLE
 
@@ -32,6 +33,12 @@ def embedder_command(
     holdout: Annotated[
         int, typer.Option("--holdout", metavar="N", min=0, help="People held out by training; 0 takes everybody.")
     ] = HOLDOUT_PEOPLE,
+    exclude: Annotated[
+        int, typer.Option("--exclude", metavar="N", min=0, help="People after those by id that are left out.")
+    ] = 0,
+    cameras: Annotated[
+        str, typer.Option("--cameras", metavar="4,5,6", help="Crops of these cameras alone.", show_default="all")
+    ] = "",
     device: Device = None,
     as_json: Json = False,
 ) -> int:
@@ -44,7 +51,8 @@ def embedder_command(
         from vision.evaluation.reid import evaluate_reid
     embedder = build_embedder(replace(config.embedding, model=model), config.runtime)
     assert embedder is not None
-    _print_scores(evaluate_reid(embedder, data, holdout=holdout), as_json)
+    chosen = _camera_numbers(cameras)
+    _print_scores(evaluate_reid(embedder, data, holdout=holdout, exclude=exclude, cameras=chosen), as_json)
     return 0
 
 
@@ -110,6 +118,14 @@ def track_command(
     for sequence, row in scores.items():
         typer.echo(f"{sequence:20}" + "".join(f"{row[name]:>9.4g}" for name in names))
     return 0
+
+
+def _camera_numbers(text: str) -> tuple[int, ...]:
+    """Return the numbers in a text like "4,5,6"; an empty one names none."""
+    try:
+        return tuple(int(number) for number in text.split(",")) if text else ()
+    except ValueError:
+        raise ConfigError(f"--cameras must be numbers joined by commas, got {text!r}; write 4,5,6") from None
 
 
 def _print_scores(scores: Mapping[str, float], as_json: bool) -> None:

@@ -112,7 +112,13 @@ def distance_limit(
 
 
 def evaluate_reid(
-    embedder: Embedder, folder: Path, people: Sequence[str] | None = None, *, holdout: int = HOLDOUT_PEOPLE
+    embedder: Embedder,
+    folder: Path,
+    people: Sequence[str] | None = None,
+    *,
+    holdout: int = HOLDOUT_PEOPLE,
+    exclude: int = 0,
+    cameras: Sequence[int] = (),
 ) -> dict[str, float]:
     """Return ``evaluate_embeddings`` and ``distance_limit`` of an embedder on a folder of crops, one a person.
 
@@ -121,8 +127,10 @@ def evaluate_reid(
         folder: as for training, see ``vision.training.datasets.crops``.
         people: ids to evaluate; None takes those that training on this folder holds out.
         holdout: how many those are; 0 takes everybody.
+        exclude: how many of the last people by id are left out before that, as training leaves them out.
+        cameras: take the crops of these alone, as queries and to find; empty takes all.
     """
-    return measure_crops(*embed_folder(embedder, folder, people, holdout=holdout))
+    return measure_crops(*embed_folder(embedder, folder, people, holdout=holdout, exclude=exclude, cameras=cameras))
 
 
 def measure_crops(embeddings: FloatArray, crops: CropSet) -> dict[str, float]:
@@ -132,14 +140,22 @@ def measure_crops(embeddings: FloatArray, crops: CropSet) -> dict[str, float]:
 
 
 def embed_folder(
-    embedder: Embedder, folder: Path, people: Sequence[str] | None = None, *, holdout: int = HOLDOUT_PEOPLE
+    embedder: Embedder,
+    folder: Path,
+    people: Sequence[str] | None = None,
+    *,
+    holdout: int = HOLDOUT_PEOPLE,
+    exclude: int = 0,
+    cameras: Sequence[int] = (),
 ) -> tuple[FloatArray, CropSet]:
     """Return the embeddings [N, D] and crops that ``evaluate_reid`` measures."""
-    from vision.training.datasets.crops import load_crops, read_crop_folder, split_people
+    from vision.training.datasets.crops import keep_cameras, load_crops, read_crop_folder, split_people
 
     files = read_crop_folder(folder)
     everybody = sorted({file.person for file in files})
     if people is None:
-        people = split_people(everybody, holdout)[1] if holdout else everybody
-    crops = load_crops(files, people)
+        people = (
+            split_people(everybody, holdout, exclude=exclude)[1] if holdout else everybody[: len(everybody) - exclude]
+        )
+    crops = load_crops(keep_cameras(files, cameras), people)
     return embedder.embed_crops(crops.images), crops

@@ -132,6 +132,8 @@ def load_network(card: ModelCard) -> EmbeddingNetwork:
         build_backbone(card_value(card, "architecture", "backbone")),
         stride=int(card_value(card, "architecture", "stride")),
         dim=int(card_value(card, "architecture", "dim")),
+        # Cards of before there were stripes do not name them.
+        stripes=int(card.architecture.get("stripes", 0)),
     )
     load_into(network, card)
     return network.eval()

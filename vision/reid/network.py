@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,31 +27,50 @@ class EmbeddingNetwork(nn.Module):
     the one after it, whose centred, equally scaled dimensions suit cosine similarity. Cutting at stride 16 keeps an
     8 x 4 map of a 128 x 64 crop and leaves out most of the backbone's parameters.
 
+    With ``stripes`` the map is pooled over that many horizontal bands too (Sun 2018, PCB): head, trunk and legs keep
+    their places. All pools go through one projection, so an embedding stays as long as it was and costs the same.
+
     Attributes:
         backbone: the stages that are used.
-        stride, dim: as given.
+        stride, dim, stripes: as given.
     """
 
-    def __init__(self, backbone: Backbone, *, stride: int = 16, dim: int = 128) -> None:
+    def __init__(self, backbone: Backbone, *, stride: int = 16, dim: int = 128, stripes: int = 0) -> None:
         super().__init__()
         if dim < 1:
             raise ConfigError(f"dim must be >= 1, got {dim}; 128 is the default")
+        if stripes < 0:
+            raise ConfigError(f"stripes must be >= 0, got {stripes}; 0 pools the whole map alone")
         channels = backbone.channels_at(stride)
         self.backbone = cut_backbone(backbone, stride)
         self.stride = stride
         self.dim = dim
+        self.stripes = stripes if stripes > 1 else 0
         # Backbone outputs are linear bottlenecks with negative values; the power mean below needs an activation.
         self.head = nn.Sequential(
             nn.Conv2d(channels, HEAD_CHANNELS, 1, bias=False), nn.BatchNorm2d(HEAD_CHANNELS), nn.ReLU6(inplace=True)
         )
-        self.projection = nn.Linear(HEAD_CHANNELS, dim, bias=False)
+        self.projection = nn.Linear(HEAD_CHANNELS * (1 + self.stripes), dim, bias=False)
         self.neck = nn.BatchNorm1d(dim)
         # Without a shift the classes' half-spaces pass through the origin, where cosine similarity has its centre.
         self.neck.bias.requires_grad_(False)
 
     def features(self, crops_BCHW: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803 - shape suffix
         """Return the features before and after the neck, both [B, D] and not normalised; training needs the two."""
-        raw_BD = self.projection(generalised_mean(self.head(self.backbone(crops_BCHW)[-1])))
+        return self.embed_pools(self.pools(crops_BCHW))
+
+    def pools(self, crops_BCHW: Tensor) -> Tensor:  # noqa: N803 - shape suffix
+        """Return what is pooled from the map, [B, 1 + stripes, HEAD_CHANNELS]: the whole first, then from the top."""
+        map_BCHW = self.head(self.backbone(crops_BCHW)[-1])
+        whole = generalised_mean(map_BCHW)[:, None]
+        if not self.stripes:
+            return whole
+        bands = [generalised_mean(band)[:, None] for band in map_BCHW.chunk(self.stripes, dim=2)]
+        return torch.cat([whole, *bands], dim=1)
+
+    def embed_pools(self, pools: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``features`` of what ``pools`` gave."""
+        raw_BD = self.projection(pools.flatten(1))
         return raw_BD, self.neck(raw_BD)
 
     def forward(self, crops_BCHW: Tensor) -> Tensor:  # noqa: N803 - shape suffix

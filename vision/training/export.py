@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from safetensors.torch import save_file
 
 from vision.card import WEIGHTS_FILE
+from vision.training.checkpoints import BEST
 from vision.training.run import best_weights
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ NOT_IN_COMMAND = frozenset(
 )
 
 
-def save_weights(out: Path, folder: Path) -> Path:
-    """Write the run's best weights to ``folder`` in half precision, which halves the file; returns its path."""
+def save_weights(out: Path, folder: Path, *, checkpoint: str = BEST) -> Path:
+    """Write a checkpoint's weights to ``folder`` in half precision, which halves the file; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / WEIGHTS_FILE
-    tensors = best_weights(out)
+    tensors = best_weights(out, checkpoint=checkpoint)
     save_file({name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in tensors.items()}, path)
     return path
 

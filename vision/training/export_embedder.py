@@ -15,6 +15,8 @@ from vision.evaluation.reid import embed_folder, measure_crops
 from vision.reid.embedder import load_embedder
 from vision.runtime.config import RuntimeConfig
 from vision.store import file_sha256
+from vision.training.checkpoints import BEST, LAST
+from vision.training.datasets.crops import read_crop_folder
 from vision.training.embedder_config import HOLDOUT_PEOPLE, EmbedderTrainingConfig
 from vision.training.export import save_weights, training_command
 from vision.training.report.answers import EmbedderAnswers, save_embeddings
@@ -25,22 +27,33 @@ CARD_METRICS = ("rank1", "rank5", "mAP")
 
 
 def export_embedder(config: EmbedderTrainingConfig) -> Path:
-    """Write ``out/NAME/`` with card and weights of the run's best checkpoint; returns that model folder.
+    """Write ``out/NAME/`` with card and weights of the run's best or last checkpoint; returns that model folder.
 
     The metrics in the card are those of the exported model, measured as ``stride32 eval embedder`` does.
     """
     folder = config.out / config.name
-    weights_path = save_weights(config.out, folder)
+    checkpoint = {"best": BEST, "last": LAST}[config.export_checkpoint]
+    weights_path = save_weights(config.out, folder, checkpoint=checkpoint)
     card = _card(config, folder, file_sha256(weights_path))
     embedder = load_embedder(card, RuntimeConfig(device="cpu", threads=config.threads))
-    embeddings, crops = embed_folder(embedder, config.data, holdout=config.holdout_people)
+    cameras = validation_cameras(config)
+    embeddings, crops = embed_folder(
+        embedder, config.data, holdout=config.holdout_people, exclude=config.exclude_people, cameras=cameras
+    )
     embedder.close()
     metrics = measure_crops(embeddings, crops)
     write_metrics(config.out, metrics)
-    write_card(folder, dataclasses.replace(card, metrics=tuple(_metric_rows(config, metrics))))
+    write_card(folder, dataclasses.replace(card, metrics=tuple(_metric_rows(config, metrics, cameras))))
     save_embeddings(config.out, EmbedderAnswers(embeddings, crops.person_ids, crops.camera_ids, crops.paths))
     log.info("exported %s: %s", folder, " ".join(f"{name}={value:.4f}" for name, value in metrics.items()))
     return folder
+
+
+def validation_cameras(config: EmbedderTrainingConfig) -> tuple[int, ...]:
+    """Return the cameras that the run validates on: those it does not train on, or () for all."""
+    if not config.cameras:
+        return ()
+    return tuple(sorted({file.camera for file in read_crop_folder(config.data)} - set(config.cameras)))
 
 
 def _card(config: EmbedderTrainingConfig, folder: Path, sha256: str) -> ModelCard:
@@ -50,7 +63,12 @@ def _card(config: EmbedderTrainingConfig, folder: Path, sha256: str) -> ModelCar
         kind="embedder",
         summary=f"Appearance of people, {config.dim} dimensions: {config.backbone} cut after stride {config.stride}",
         folder=folder,
-        architecture={"backbone": config.backbone, "stride": config.stride, "dim": config.dim},
+        architecture={
+            "backbone": config.backbone,
+            "stride": config.stride,
+            "dim": config.dim,
+            **({"stripes": config.stripes} if config.stripes > 1 else {}),
+        },
         preprocess={
             "size_hw": list(config.size_hw),
             "mean": list(normalization.mean),
@@ -80,15 +98,27 @@ def _data_rows(config: EmbedderTrainingConfig) -> list[dict[str, str]]:
     return rows
 
 
-def _metric_rows(config: EmbedderTrainingConfig, metrics: dict[str, float]) -> list[dict[str, Any]]:
+def _metric_rows(
+    config: EmbedderTrainingConfig, metrics: dict[str, float], cameras: tuple[int, ...]
+) -> list[dict[str, Any]]:
     """Return the card's rows; each names the command that gives the number again."""
+    which = f"last {config.holdout_people} people by id"
+    if config.exclude_people:
+        which += f" before the last {config.exclude_people}"
+    if cameras:
+        which += f", cameras {', '.join(map(str, cameras))} (trained on the others)"
+    part = "chose the checkpoint, trained on none" if config.export_checkpoint == "best" else "no part in training"
     dataset = (
-        f"{config.data_name or config.data.name}, last {config.holdout_people} people by id, {metrics['queries']:.0f} "
-        "queries, each against all other crops but those of the same person and camera; chose the checkpoint, trained "
-        "on none"
+        f"{config.data_name or config.data.name}, {which}, {metrics['queries']:.0f} queries, each against all other "
+        f"crops but those of the same person and camera; {part}"
     )
-    holdout = "" if config.holdout_people == HOLDOUT_PEOPLE else f" --holdout {config.holdout_people}"
-    command = f"stride32 eval embedder {config.name} --data DIR{holdout}"
+    command = f"stride32 eval embedder {config.name} --data DIR"
+    if config.holdout_people != HOLDOUT_PEOPLE:
+        command += f" --holdout {config.holdout_people}"
+    if config.exclude_people:
+        command += f" --exclude {config.exclude_people}"
+    if cameras:
+        command += f" --cameras {','.join(map(str, cameras))}"
     return [
         {"name": name, "value": round(metrics[name], 4), "dataset": dataset, "command": command}
         for name in CARD_METRICS

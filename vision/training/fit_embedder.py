@@ -14,6 +14,7 @@ from vision.training.datasets.crops import (
     CropDataset,
     CropSet,
     PeopleSampler,
+    keep_cameras,
     load_crops,
     read_crop_folder,
     split_people,
@@ -46,9 +47,13 @@ def prepare_embedder(config: EmbedderTrainingConfig) -> Callable[[EmbedderTraini
         task = EmbedderTask(config, len(train_crops.people))
         normalization = task.network.backbone.normalization
         # batch_size None: the sampler plans whole batches, and the set makes each at once.
-        loader = DataLoader(CropDataset(train_crops, normalization), batch_size=None, sampler=sampler)
+        loader = DataLoader(
+            CropDataset(train_crops, normalization, config.augmentation), batch_size=None, sampler=sampler
+        )
         validation = DataLoader(_validation_set(val_crops, normalization), batch_size=VALIDATION_BATCH)
         summary = f"{len(train_crops)} crops of {len(train_crops.people)} people"
+        if config.cameras:
+            summary += f" by cameras {', '.join(map(str, sorted(config.cameras)))}"
         return Parts(task, loader, validation, monitor="val_rank1", summary=summary)
 
     return make
@@ -63,10 +68,14 @@ EMBEDDER = Recipe(EmbedderTrainingConfig, prepare_embedder, _export, batch_field
 
 
 def load_training_crops(config: EmbedderTrainingConfig) -> tuple[CropSet, CropSet]:
-    """Return the crops of the people to train on and of those held out."""
+    """Return the crops of the people to train on and of those held out, each by the cameras they are wanted of."""
     files = read_crop_folder(config.data)
-    train_people, val_people = split_people([file.person for file in files], config.holdout_people)
-    return load_crops(files, train_people, config.size_hw), load_crops(files, val_people, config.size_hw)
+    train_people, val_people = split_people(
+        [file.person for file in files], config.holdout_people, exclude=config.exclude_people
+    )
+    train_files = keep_cameras(files, config.cameras)
+    val_files = keep_cameras(files, config.cameras, others=True)
+    return load_crops(train_files, train_people, config.size_hw), load_crops(val_files, val_people, config.size_hw)
 
 
 def _validation_set(crops: CropSet, normalization: Normalization) -> TensorDataset:

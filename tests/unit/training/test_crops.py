@@ -13,11 +13,9 @@ from vision.training.datasets.crops import (
     CropDataset,
     CropSet,
     PeopleSampler,
-    augment_crop,
-    erase_rectangle,
+    keep_cameras,
     load_crops,
     read_crop_folder,
-    shift_crop,
     split_people,
 )
 
@@ -144,30 +142,3 @@ def test_a_batch_repeats_exactly():
     assert person_ids.tolist() == crops.person_ids[list(plan.indices)].tolist()
     assert (images == again).all()
     assert images.abs().max() <= 1
-
-
-def test_augmentation_leaves_the_source_alone_and_keeps_the_size():
-    image = made_crops([1]).images[0]
-    before = image.copy()
-    for seed in range(20):
-        augmented = augment_crop(np.random.default_rng(seed), image, FILL)
-        assert augmented.shape == image.shape
-        assert augmented.dtype == np.uint8
-    assert (image == before).all()
-
-
-def test_shift_moves_by_at_most_its_reach():
-    image = np.full((40, 20, 3), 200, np.uint8)
-    for seed in range(20):
-        kept = (shift_crop(np.random.default_rng(seed), image, FILL) == 200).all(axis=2)
-        assert kept.any(axis=1).sum() >= 38
-        assert kept.any(axis=0).sum() >= 19
-
-
-def test_erasing_fills_one_rectangle_half_of_the_time():
-    image = np.full((128, 64, 3), 200, np.uint8)
-    shares = [
-        (erase_rectangle(np.random.default_rng(seed), image, FILL) != 200).all(axis=2).mean() for seed in range(200)
-    ]
-    assert 0.4 < np.mean(np.asarray(shares) > 0) < 0.6
-    assert max(shares) < 0.35

@@ -1,4 +1,4 @@
-"""Crops of people for the embedder: the folder layout, the held-out people, batches of P x K, augmentation.
+"""Crops of people for the embedder: the folder layout, the held-out people, batches of P x K.
 
 Layout of the folder (Market-1501): one subfolder a person, whose name is the id; file names hold the camera as ``_c3``.
 """
@@ -19,16 +19,14 @@ from torch.utils.data import Dataset, Sampler
 
 from vision.errors import InvalidInputError
 from vision.runtime.preprocess import Normalization, normalize, resize
+from vision.training.augment_crops import DEFAULT, augment_crop
+from vision.training.embedder_config import CropAugmentation
 from vision.types import ImageArray, IntArray
 
 log = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 CAMERA_PATTERN = re.compile(r"_c(\d+)")
-
-SHIFT_FRACTION = 0.05  # of the crop's sides: detectors place boxes about that badly
-ERASE_PROBABILITY, ERASE_AREA, ERASE_ASPECT = 0.5, (0.02, 0.3), (0.3, 3.3)  # Zhong 2017, section 4.2
-BRIGHTNESS, CONTRAST, CHANNEL_GAIN = 0.15, 0.15, 0.07
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +77,44 @@ def read_crop_folder(folder: Path) -> list[CropFile]:
     return found
 
 
-def split_people(people: Sequence[str], holdout: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def split_people(people: Sequence[str], holdout: int, *, exclude: int = 0) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the ids to train on and the ``holdout`` last ones by id; training and evaluation both ask here.
+
+    The ``exclude`` very last ids are in neither: a test set that no choice may see, with others held out before it.
 
     >>> split_people(["0007", "0002", "0010", "0002"], 1)
     (('0002', '0007'), ('0010',))
+    >>> split_people(["0007", "0002", "0010", "0012"], 1, exclude=1)
+    (('0002', '0007'), ('0010',))
+
+    Raises:
+        InvalidInputError: fewer than two people are left to train on.
     """
-    ordered = sorted(set(people))
+    everybody = sorted(set(people))
+    ordered = everybody[: len(everybody) - exclude]
     if len(ordered) < holdout + 2:
         raise InvalidInputError(
-            f"holding out {holdout} people needs at least {holdout + 2}, got {len(ordered)}; lower holdout_people"
+            f"holding out {holdout} people and excluding {exclude} needs at least {holdout + exclude + 2}, got "
+            f"{len(everybody)}; lower holdout_people"
         )
     return tuple(ordered[: len(ordered) - holdout]), tuple(ordered[len(ordered) - holdout :])
+
+
+def keep_cameras(files: Sequence[CropFile], cameras: Sequence[int], *, others: bool = False) -> list[CropFile]:
+    """Return the crops of some cameras, or with ``others`` those of all the rest; without cameras all crops.
+
+    Raises:
+        InvalidInputError: no crop is left, or a camera took none.
+    """
+    known = sorted({file.camera for file in files})
+    if unknown := sorted(set(cameras) - set(known)):
+        raise InvalidInputError(f"cameras must be among {known}, got {unknown}; the file names tell them as _c<number>")
+    if not cameras:
+        return list(files)
+    kept = [file for file in files if (file.camera in cameras) != others]
+    if not kept:
+        raise InvalidInputError(f"cameras {sorted(cameras)} are all there are, so none is left; name fewer")
+    return kept
 
 
 def load_crops(files: Sequence[CropFile], people: Sequence[str], size_hw: tuple[int, int] | None = None) -> CropSet:
@@ -188,9 +212,10 @@ class PeopleSampler(Sampler[BatchPlan]):
 class CropDataset(Dataset[tuple[Tensor, Tensor]]):
     """Augmented batches: item ``plan`` is float32 [P*K, 3, H, W] and person ids int64 [P*K]."""
 
-    def __init__(self, crops: CropSet, normalization: Normalization) -> None:
+    def __init__(self, crops: CropSet, normalization: Normalization, augmentation: CropAugmentation = DEFAULT) -> None:
         self.crops = crops
         self.normalization = normalization
+        self.augmentation = augmentation
         self.fill = np.asarray(normalization.mean, np.float32).round().astype(np.uint8)
 
     def __len__(self) -> int:
@@ -198,46 +223,6 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng(plan.seed)
-        augmented = [augment_crop(rng, self.crops.images[i], self.fill) for i in plan.indices]
+        augmented = [augment_crop(rng, self.crops.images[i], self.fill, self.augmentation) for i in plan.indices]
         batch = np.stack([normalize(image, self.normalization) for image in augmented])
         return from_numpy(batch), from_numpy(self.crops.person_ids[list(plan.indices)])
-
-
-def augment_crop(rng: np.random.Generator, image: ImageArray, fill: ImageArray) -> ImageArray:
-    """Return a copy mirrored, shifted, recoloured and partly erased at random; ``fill`` [3] is put where nothing is."""
-    image = image[:, ::-1] if rng.uniform() < 0.5 else image
-    return erase_rectangle(rng, jitter_colour(rng, shift_crop(rng, image, fill)), fill)
-
-
-def shift_crop(rng: np.random.Generator, image: ImageArray, fill: ImageArray) -> ImageArray:
-    """Return the crop moved by up to SHIFT_FRACTION of its sides, as a badly placed box would show it."""
-    height, width = image.shape[:2]
-    reach_y, reach_x = round(height * SHIFT_FRACTION), round(width * SHIFT_FRACTION)
-    top, left = int(rng.integers(0, 2 * reach_y + 1)), int(rng.integers(0, 2 * reach_x + 1))
-    padded = np.empty((height + 2 * reach_y, width + 2 * reach_x, 3), np.uint8)
-    padded[:] = fill
-    padded[reach_y : reach_y + height, reach_x : reach_x + width] = image
-    return padded[top : top + height, left : left + width]
-
-
-def jitter_colour(rng: np.random.Generator, image: ImageArray) -> ImageArray:
-    """Return the crop with another brightness, contrast and white balance, as another camera would show it."""
-    gain = (1 + rng.uniform(-CONTRAST, CONTRAST)) * (1 + rng.uniform(-CHANNEL_GAIN, CHANNEL_GAIN, 3))
-    shift = 255 * rng.uniform(-BRIGHTNESS, BRIGHTNESS)
-    levels = np.arange(256)[:, None]
-    table = np.clip((levels - 127) * gain + 127 + shift, 0, 255).astype(np.uint8)
-    return np.asarray(cv2.LUT(np.ascontiguousarray(image), table[None]), np.uint8)
-
-
-def erase_rectangle(rng: np.random.Generator, image: ImageArray, fill: ImageArray) -> ImageArray:
-    """Return the crop with one random rectangle filled, half of the time: people are often half hidden (Zhong 2017)."""
-    if rng.uniform() >= ERASE_PROBABILITY:
-        return image
-    height, width = image.shape[:2]
-    area = rng.uniform(*ERASE_AREA) * height * width
-    aspect = float(np.exp(rng.uniform(*np.log(ERASE_ASPECT))))
-    tall, wide = min(height, round((area * aspect) ** 0.5)), min(width, round((area / aspect) ** 0.5))
-    top, left = int(rng.integers(0, height - tall + 1)), int(rng.integers(0, width - wide + 1))
-    erased = image.copy()
-    erased[top : top + tall, left : left + wide] = fill
-    return erased

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vision.build import build_detector, build_embedder
 from vision.card import CARD_FILE, ModelCard, read_card
+from vision.config import load_config
 from vision.detection.config import EVALUATION_CONF, EVALUATION_MAX_DET, DetectorConfig
 from vision.errors import InvalidInputError
 from vision.evaluation.detection import coco_metrics, detect_images
@@ -16,8 +17,10 @@ from vision.evaluation.ground_truth import RelabelledDetector, read_ground_truth
 from vision.evaluation.reid import embed_folder, measure_crops
 from vision.reid.config import EmbedderConfig
 from vision.runtime.config import RuntimeConfig
+from vision.toml_text import format_toml
 from vision.training.datasets.pictures import readable_images
-from vision.training.embedder_config import HOLDOUT_PEOPLE
+from vision.training.embedder_config import EmbedderTrainingConfig
+from vision.training.export_embedder import validation_cameras
 from vision.training.report.answers import EmbedderAnswers, save_detections, save_embeddings
 from vision.training.report.document import CONFIG_FILE
 from vision.training.run import write_metrics
@@ -49,7 +52,14 @@ def measure_run(out: Path, data: Path, on_image: Callable[[], None] = lambda: No
     elif card.kind == "embedder":
         embedder = build_embedder(EmbedderConfig(model=str(card.folder)), RuntimeConfig())
         assert embedder is not None
-        embeddings, crops = embed_folder(embedder, data, holdout=_holdout(out))
+        settings = load_config(out / CONFIG_FILE, EmbedderTrainingConfig, [format_toml({"data": str(data)}).strip()])
+        embeddings, crops = embed_folder(
+            embedder,
+            data,
+            holdout=settings.holdout_people,
+            exclude=settings.exclude_people,
+            cameras=validation_cameras(settings),
+        )
         embedder.close()
         write_metrics(out, measure_crops(embeddings, crops))
         save_embeddings(out, EmbedderAnswers(embeddings, crops.person_ids, crops.camera_ids, crops.paths))
@@ -69,11 +79,6 @@ def _exported(out: Path) -> ModelCard:
             f"{out} must hold the exported model {name}, found none; finish the run with its train command", path=out
         )
     return read_card(out / name)
-
-
-def _holdout(out: Path) -> int:
-    value = _settings(out).get("holdout_people", HOLDOUT_PEOPLE)
-    return value if isinstance(value, int) else HOLDOUT_PEOPLE
 
 
 def _settings(out: Path) -> dict[str, object]:

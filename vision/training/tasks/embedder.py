@@ -1,22 +1,31 @@
 """One training step of the embedder, and its validation by finding held-out people again.
 
 Loss: classification of the training people with label smoothing on the feature after the neck, batch-hard triplets on
-the one before it (Luo 2019, "Bag of tricks"; Hermans 2017, section 2).
+the one before it (Luo 2019, "Bag of tricks"; Hermans 2017, section 2); circle loss and classifiers of stripes if set.
 """
 
 from __future__ import annotations
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from vision.backbones.registry import build_backbone
 from vision.evaluation.reid import evaluate_embeddings
-from vision.reid.network import EmbeddingNetwork
+from vision.reid.network import HEAD_CHANNELS, EmbeddingNetwork
 from vision.training.embedder_config import EmbedderTrainingConfig
+from vision.training.frozen_trunk import FrozenTrunk
 from vision.training.optimization import plan_optimization
 from vision.training.processes import from_first_process
+from vision.training.tasks.embedder_losses import (
+    PeopleClassifier,
+    StripeClassifiers,
+    batch_hard_triplet_loss,
+    circle_loss,
+)
+
+__all__ = ["EmbedderTask", "batch_hard_triplet_loss", "build_network"]
 
 
 class EmbedderTask(LightningModule):
@@ -27,26 +36,38 @@ class EmbedderTask(LightningModule):
         self.config = config
         self.total_steps = 1.0
         self.network = build_network(config)
-        # Needed by the loss alone: it never leaves the checkpoint.
-        self.classifier = nn.Linear(config.dim, people, bias=False)
-        nn.init.normal_(self.classifier.weight, std=0.01)
+        self.classifier = PeopleClassifier(config.dim, people, margin=config.classifier_margin)
+        stripes = self.network.stripes if config.stripe_weight else 0
+        self.stripe_classifiers = StripeClassifiers(HEAD_CHANNELS, stripes, people) if stripes else None
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def on_fit_start(self) -> None:
+        """On the CPU, hand the frozen stages to ONNX Runtime."""
+        if self.device.type == "cpu" and self.config.freeze_stride:
+            self.network.backbone.use_trunk(FrozenTrunk(self.network.backbone, threads=self.config.threads))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Return the loss of one batch of P people x K crops."""
         crops, person_ids = batch
-        raw, centred = self.network.features(crops.contiguous(memory_format=torch.channels_last))
-        logits = self.classifier(F.dropout(centred, self.config.dropout, self.training))
-        loss_class = F.cross_entropy(logits, person_ids, label_smoothing=self.config.label_smoothing)
-        loss_triplet = batch_hard_triplet_loss(raw.float(), person_ids, margin=self.config.margin)
+        pools = self.network.pools(crops.contiguous(memory_format=torch.channels_last))
+        raw, centred = self.network.embed_pools(pools)
+        with_margin, logits = self.classifier(F.dropout(centred, self.config.dropout, self.training), person_ids)
+        losses = {"loss_class": self._classification_loss(with_margin, person_ids)}
+        if self.config.triplet_weight:
+            loss = batch_hard_triplet_loss(raw.float(), person_ids, margin=self.config.margin)
+            losses["loss_triplet"] = self.config.triplet_weight * loss
+        if self.config.circle_weight:
+            losses["loss_circle"] = self.config.circle_weight * circle_loss(centred.float(), person_ids)
+        if self.stripe_classifiers is not None:
+            each = self.stripe_classifiers(pools[:, 1:])
+            repeated = person_ids.repeat_interleave(self.network.stripes)
+            losses["loss_stripes"] = self.config.stripe_weight * self._classification_loss(each, repeated)
         accuracy = (logits.argmax(dim=1) == person_ids).float().mean()
-        self.log_dict(
-            {"loss_class": loss_class, "loss_triplet": loss_triplet, "accuracy": accuracy},
-            batch_size=len(crops),
-            on_step=True,
-            on_epoch=False,
-        )
-        return loss_class + loss_triplet
+        self.log_dict({**losses, "accuracy": accuracy}, batch_size=len(crops), on_step=True, on_epoch=False)
+        return torch.stack(list(losses.values())).sum()
+
+    def _classification_loss(self, logits: Tensor, person_ids: Tensor) -> Tensor:
+        return F.cross_entropy(logits.float(), person_ids, label_smoothing=self.config.label_smoothing)
 
     def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> None:
         """Embed one batch of held-out crops with the averaged weights.
@@ -75,25 +96,7 @@ class EmbedderTask(LightningModule):
 def build_network(config: EmbedderTrainingConfig) -> EmbeddingNetwork:
     """Return the network that a training configuration describes, frozen as it says."""
     backbone = build_backbone(config.backbone, pretrained=config.pretrained)
-    network = EmbeddingNetwork(backbone, stride=config.stride, dim=config.dim)
+    network = EmbeddingNetwork(backbone, stride=config.stride, dim=config.dim, stripes=config.stripes)
     network.backbone.freeze(config.freeze_stride)
     network.to(memory_format=torch.channels_last)
     return network
-
-
-def batch_hard_triplet_loss(features: Tensor, person_ids: Tensor, *, margin: float) -> Tensor:
-    """Return the mean of max(0, margin + distance to the farthest crop of the same person - to the nearest of another).
-
-    Args:
-        features: [B, D], not normalised.
-        person_ids: [B]; each person at least twice, at least two people.
-        margin: in units of the feature.
-    """
-    squared = features.pow(2).sum(dim=1)
-    squared_distance = squared[:, None] + squared[None] - 2 * features @ features.T
-    # The root's slope at zero is infinite: a crop's distance to itself must not reach it.
-    distance = squared_distance.clamp(min=1e-6).sqrt()
-    same = person_ids[:, None] == person_ids[None]
-    farthest_same = distance.masked_fill(~same, 0).amax(dim=1)
-    nearest_other = distance.masked_fill(same, float("inf")).amin(dim=1)
-    return F.relu(margin + farthest_same - nearest_other).mean()
