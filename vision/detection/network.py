@@ -68,8 +68,11 @@ class AnchorDetectorNetwork(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803 - shape suffix
         """Return logits [B,A,K] and deltas [B,A,4]; H and W must be multiples of ``multiple``."""
-        features = self.backbone.select(self.backbone(images_BCHW), self.neck.strides)
-        levels = [self.dropout(level) for level in self.neck(features)]
+        return self.predict(self.backbone(images_BCHW))
+
+    def predict(self, features: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Return what ``forward`` returns, given all maps of the backbone."""
+        levels = [self.dropout(level) for level in self.neck(self.backbone.select(features, self.neck.strides))]
         return _flatten(self.class_head(levels), self.num_classes), _flatten(self.box_head(levels), 4)
 
 

@@ -21,7 +21,7 @@ class Engine(Protocol):
     """Runs a network: a batch in, one array for each output of the network."""
 
     def run(self, batch: FloatArray) -> list[FloatArray]:
-        """Return the outputs for float32 [B, 3, H, W]; each output's first axis is B."""
+        """Return the outputs for float32 [B, C, H, W], C being 3 for pictures; each output's first axis is B."""
         ...
 
     @property
@@ -38,11 +38,13 @@ class EngineInput:
         example_hw: height and width of a valid input, used to trace the network.
         dynamic_hw: whether other sizes come too (multiples of the network's coarsest stride).
         digest: identifies the weights; exported models are cached under it.
+        channels: of the input; 3 for pictures.
     """
 
     example_hw: tuple[int, int]
     dynamic_hw: bool
     digest: str
+    channels: int = 3
 
 
 def build_engine(network: nn.Module, input_spec: EngineInput, config: RuntimeConfig) -> Engine:

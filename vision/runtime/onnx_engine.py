@@ -78,7 +78,7 @@ def cached_export(network: nn.Module, spec: EngineInput) -> bytes:
 def export(network: nn.Module, spec: EngineInput) -> bytes:
     """Return the network as ONNX bytes with a free batch axis, and free height and width if the spec says so."""
     axes = {0: "batch", 2: "height", 3: "width"} if spec.dynamic_hw else {0: "batch"}
-    example = torch.zeros(2, 3, *spec.example_hw)
+    example = torch.zeros(2, spec.channels, *spec.example_hw)
     buffer = io.BytesIO()
     was_training = network.training
     with warnings.catch_warnings():
