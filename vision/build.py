@@ -17,6 +17,7 @@ from vision.reid.config import EmbedderConfig
 from vision.reid.embedder import Embedder, load_embedder
 from vision.runtime.config import RuntimeConfig
 from vision.store import find_model
+from vision.tracking.camera_motion import CameraMotion
 from vision.tracking.config import TrackerConfig
 from vision.tracking.tracker import Tracker
 
@@ -59,6 +60,11 @@ def build_tracker(config: TrackerConfig) -> Tracker:
     return Tracker(config)
 
 
+def build_camera_motion(config: TrackerConfig) -> CameraMotion | None:
+    """Return a new estimator of camera motion, one for each stream, or None where the configuration wants none."""
+    return None if config.camera_motion == "none" else CameraMotion(config.camera_motion)
+
+
 def build_pipeline(
     config: PipelineConfig, *, detect: bool = True, track: bool = True, classify: bool = False
 ) -> Pipeline:
@@ -73,6 +79,7 @@ def build_pipeline(
     detector = build_detector(config.detection, config.runtime) if detect else None
     embeds = track and config.tracking.appearance
     embedder = build_embedder(config.embedding, config.runtime) if embeds else None
+    camera = build_camera_motion(config.tracking) if track else None
     tracker = build_tracker(config.tracking) if track else None
     classifier = build_frame_classifier(config.classification, config.runtime) if classify else None
-    return Pipeline(detector=detector, embedder=embedder, tracker=tracker, classifier=classifier)
+    return Pipeline(detector=detector, embedder=embedder, camera=camera, tracker=tracker, classifier=classifier)

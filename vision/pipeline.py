@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from vision.errors import StateError
+from vision.errors import InvalidInputError, StateError
 from vision.prefetch import prefetch
-from vision.types import Detections, Frame, FrameResult
+from vision.types import Detections, Frame, FrameResult, Tracks
 
 if TYPE_CHECKING:
     from vision.classification.classifier import FrameClassifier
     from vision.detection.detector import Detector
     from vision.reid.embedder import Embedder
+    from vision.tracking.camera_motion import CameraMotion
     from vision.tracking.tracker import Tracker
 
 # Frames waiting between two stages: enough to ride out a slow frame, few enough that memory stays flat.
@@ -22,19 +23,21 @@ QUEUE_DEPTH = 4
 
 
 class Pipeline:
-    """Detector, embedder, tracker and classifier in their order; any may be absent. One pipeline serves one stream: the
-    tracker remembers."""
+    """Detector, embedder, camera motion, tracker and classifier in their order; any may be absent. One pipeline serves
+    one stream: the camera motion and the tracker remember. Without a tracker the camera motion is not asked."""
 
     def __init__(
         self,
         *,
         detector: Detector | None = None,
         embedder: Embedder | None = None,
+        camera: CameraMotion | None = None,
         tracker: Tracker | None = None,
         classifier: FrameClassifier | None = None,
     ) -> None:
         self.detector = detector
         self.embedder = embedder
+        self.camera = camera
         self.tracker = tracker
         self.classifier = classifier
         self._closed = False
@@ -61,12 +64,7 @@ class Pipeline:
                 detections = detections.with_embeddings(self.embedder.embed(frame, detections.boxes))
         tracks = None
         if self.tracker is not None:
-            with _timed(timings_ms, "track"):
-                tracks = self.tracker.update(
-                    detections if detections is not None else Detections.empty(),
-                    frame_index=frame.index,
-                    timestamp_s=frame.timestamp_s,
-                )
+            tracks = self._track(frame, detections if detections is not None else Detections.empty(), timings_ms)
         classification = None
         if self.classifier is not None:
             with _timed(timings_ms, "classify"):
@@ -81,6 +79,23 @@ class Pipeline:
             timings_ms=timings_ms,
             classification=classification,
         )
+
+    def _track(self, frame: Frame, detections: Detections, timings_ms: dict[str, float]) -> Tracks:
+        """Return the tracks of a frame; one that the tracker refuses leaves no trace in the camera motion either."""
+        assert self.tracker is not None
+        motion = None
+        if self.camera is not None:
+            with _timed(timings_ms, "camera"):
+                motion = self.camera.estimate(frame.image, detections.boxes)
+        try:
+            with _timed(timings_ms, "track"):
+                return self.tracker.update(
+                    detections, frame_index=frame.index, timestamp_s=frame.timestamp_s, camera_motion=motion
+                )
+        except InvalidInputError:
+            if self.camera is not None:
+                self.camera.undo()
+            raise
 
     def run(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, FrameResult]]:
         """Yield each frame with its result, in order; reading, processing and the caller's own work overlap.
@@ -101,7 +116,7 @@ class Pipeline:
     def close(self) -> None:
         """Refuse further frames and let go of networks and tracks."""
         self._closed = True
-        self.detector = self.embedder = self.tracker = self.classifier = None
+        self.detector = self.embedder = self.camera = self.tracker = self.classifier = None
 
 
 @contextmanager
