@@ -1,17 +1,17 @@
-"""Scores of tracking results on MOTChallenge ground truth: HOTA, CLEAR MOT and identity metrics, computed by TrackEval.
+"""Scores of tracking results on ground truth: HOTA, CLEAR MOT and identity metrics, computed by TrackEval.
 
-TrackEval trusts its input: rows of the wrong layout give zeros instead of an error. So files are read and checked here,
-rewritten in the one layout TrackEval understands, and only then scored by its own preprocessing and metrics.
+TrackEval trusts its input: rows of the wrong layout give zeros instead of an error. So files are read and checked
+(``mot/files.py``, ``mot/fit.py``), what counts is chosen by MOTChallenge's rules (``mot/sequence.py``), and then its
+metrics run.
 """
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import io
-import tempfile
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -21,12 +21,18 @@ import numpy as np
 import numpy.typing as npt
 
 from vision.errors import InvalidInputError, MissingDependencyError
+from vision.evaluation.mot.classes import Group, choose_groups
+from vision.evaluation.mot.files import GroundTruth, Rows, read_ground_truth, read_results
+from vision.evaluation.mot.fit import check_fit
+from vision.evaluation.mot.layout import COMBINED, ground_truth_files, result_files
+from vision.evaluation.mot.sequence import ScoredSequence, scored_sequence
+
+__all__ = ["GroundTruth", "Scores", "TrackingEvaluation", "evaluate_mot", "evaluate_tracks", "read_ground_truth"]
+
+log = logging.getLogger(__name__)
 
 Scores = dict[str, float]
-Rows = npt.NDArray[np.float64]
 
-PERSON = 1
-MOT17_CLASSES = range(1, 14)
 SOURCES: dict[str, tuple[str, str]] = {
     "HOTA": ("HOTA", "HOTA"),
     "DetA": ("HOTA", "DetA"),
@@ -37,67 +43,22 @@ SOURCES: dict[str, tuple[str, str]] = {
     "FP": ("CLEAR", "CLR_FP"),
     "FN": ("CLEAR", "CLR_FN"),
     "GT": ("CLEAR", ""),
+    "LocA": ("HOTA", "LocA"),
+    "DetRe": ("HOTA", "DetRe"),
+    "DetPr": ("HOTA", "DetPr"),
+    "AssRe": ("HOTA", "AssRe"),
+    "AssPr": ("HOTA", "AssPr"),
+    "MOTP": ("CLEAR", "MOTP"),
+    "IDR": ("Identity", "IDR"),
+    "IDP": ("Identity", "IDP"),
+    "Frag": ("CLEAR", "Frag"),
+    "MT": ("CLEAR", "MT"),
+    "PT": ("CLEAR", "PT"),
+    "ML": ("CLEAR", "ML"),
 }
 """Our name of a score -> TrackEval's metric and field; GT counts the ground truth boxes that were scored."""
-COUNTS = ("IDSW", "FP", "FN", "GT")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class GroundTruth:
-    """The annotated boxes of one sequence.
-
-    Attributes:
-        rows: float64 [R, 8]: frame from 1, id, x, y, w, h, 1 if scored, class (1 = person).
-        length: frames in the sequence.
-        has_classes: False for MOT15, whose files carry no class and so no distractors to forgive.
-    """
-
-    rows: Rows
-    length: int
-    has_classes: bool
-
-
-def evaluate_mot(
-    ground_truth: Path | str | Mapping[str, Path], results: Path | str | Mapping[str, Path]
-) -> dict[str, Scores]:
-    """Return the scores of each sequence, and of all together under ``"combined"``.
-
-    HOTA, DetA, AssA, MOTA and IDF1 are percentages, IDSW, FP, FN and GT counts. HOTA, DetA and AssA are means over the
-    19 localisation thresholds. MOT17 layouts score class 1 and forgive results on distractors; MOT15 layouts
-    (10 columns) score every row whose seventh column is not 0.
-
-    Args:
-        ground_truth: folder of SEQ/gt/gt.txt with SEQ/seqinfo.ini beside, or a mapping of sequence to gt.txt. Without a
-            seqinfo.ini a sequence ends at its last annotated frame.
-        results: folder of SEQ.txt, or a mapping of sequence to file; rows ``frame,id,x,y,w,h[,score,...]``, frames
-            from 1. Every sequence of the ground truth needs a file; an empty one means that nothing was tracked.
-
-    Raises:
-        InvalidInputError: a file is missing, or its columns, classes, frames or ids do not fit.
-        MissingDependencyError: TrackEval is not installed.
-    """
-    trackeval = _import_trackeval()
-    annotations = _ground_truth_files(ground_truth)
-    tracked = _result_files(results, list(annotations))
-    metrics = {name: getattr(trackeval.metrics, name)(*args) for name, args in _METRIC_ARGUMENTS.items()}
-    parts: dict[str, dict[str, Any]] = {name: {} for name in metrics}
-    scores: dict[str, Scores] = {}
-    for sequence, path in annotations.items():
-        truth = read_ground_truth(path)
-        data = _preprocess(trackeval, sequence, truth, read_results(tracked[sequence], truth.length))
-        if data["num_gt_dets"] == 0:
-            raise InvalidInputError(
-                f"ground truth of {sequence} must hold boxes to score, got {len(truth.rows)} rows, all ignored or of "
-                "another class than 1; check the class and confidence columns",
-                path=path,
-            )
-        for name, metric in metrics.items():
-            parts[name][sequence] = metric.eval_sequence(data)
-        scores[sequence] = _read_scores({name: part[sequence] for name, part in parts.items()})
-    scores["combined"] = _read_scores({name: metric.combine_sequences(parts[name]) for name, metric in metrics.items()})
-    return scores
-
-
+COUNTS = ("IDSW", "FP", "FN", "GT", "Frag", "MT", "PT", "ML")
+CURVES = ("HOTA", "DetA", "AssA", "LocA")
 _METRIC_ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "HOTA": (),
     "CLEAR": ({"PRINT_CONFIG": False},),
@@ -105,46 +66,153 @@ _METRIC_ARGUMENTS: dict[str, tuple[Any, ...]] = {
 }
 
 
-def read_ground_truth(path: Path) -> GroundTruth:
-    """Return the checked ground truth of one gt.txt in MOT15 (10 columns) or MOT16/17/20 (9 columns) layout."""
-    table = _read_table(path, "ground truth")
-    if table.shape[1] not in (9, 10) or not len(table):
-        raise InvalidInputError(
-            "ground truth must have rows of 9 columns (MOT16, 17, 20: ..., active, class, visibility) or 10 (MOT15), "
-            f"got {table.shape[0]} rows of {table.shape[1]} in {path.name}; convert the file",
-            expected="9 or 10 columns",
-            actual=str(table.shape[1]),
-            path=path,
-        )
-    has_classes = table.shape[1] == 9
-    rows = np.column_stack([table[:, :7], table[:, 7] if has_classes else np.full(len(table), PERSON)])
-    # The column is a flag; some sets write a confidence there. Anything but 0 is scored.
-    rows[:, 6] = rows[:, 6] != 0
-    unknown = np.setdiff1d(rows[:, 7], MOT17_CLASSES)
-    if len(unknown):
-        raise InvalidInputError(
-            f"ground truth classes (column 8) must be 1 to 13, got {unknown[0]:g} in {path.name}; "
-            "class 1 is the person, files without classes have 10 columns",
-            path=path,
-        )
-    length = _sequence_length(path) or int(rows[:, 0].max())
-    _check_rows(rows, length, path)
-    return GroundTruth(rows, length, has_classes)
+@dataclass(frozen=True, slots=True, eq=False)
+class SequenceScores:
+    """One sequence, or one class of it, as it was scored.
+
+    Attributes:
+        data: what was scored. group: the classes of it. scores: see evaluate_mot.
+        curves: HOTA, DetA, AssA and LocA, float64 [19] in [0, 1], over the overlaps 0.05, 0.10 ... 0.95.
+        truth_path: where the ground truth came from.
+    """
+
+    data: ScoredSequence
+    group: Group
+    scores: Scores
+    curves: Mapping[str, npt.NDArray[np.float64]]
+    truth_path: Path
+
+    @property
+    def title(self) -> str:
+        """Name of the sequence, with its class where classes are scored apart."""
+        return f"{self.data.name} {self.group.title}".rstrip()
 
 
-def read_results(path: Path, length: int) -> Rows:
-    """Return the checked rows [R, 6] frame, id, x, y, w, h of a result file for a sequence of ``length`` frames."""
-    table = _read_table(path, "results")
-    if not len(table):
-        return np.zeros((0, 6))
-    if table.shape[1] < 6:
-        raise InvalidInputError(
-            f"results must have at least 6 columns frame,id,x,y,w,h, got {table.shape[1]} in {path.name}; "
-            "write them with --mot",
-            path=path,
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackingEvaluation:
+    """Scores of all sequences.
+
+    Attributes:
+        sequences: by name, then class.
+        totals: of each class over all sequences by title, when classes are scored apart; then "combined".
+        notes: what is doubtful about the files, each a sentence.
+    """
+
+    sequences: tuple[SequenceScores, ...]
+    totals: Mapping[str, Scores]
+    notes: tuple[str, ...] = ()
+
+    def table(self) -> dict[str, Scores]:
+        """Return the scores by title, totals last."""
+        return {**{item.title: item.scores for item in self.sequences}, **self.totals}
+
+
+def evaluate_mot(
+    ground_truth: Path | str | Mapping[str, Path], results: Path | str | Mapping[str, Path]
+) -> dict[str, Scores]:
+    """Return the scores of each sequence, and of all together under ``"combined"``.
+
+    IDSW, FP, FN, GT, Frag and MT, PT, ML are counts, the others percentages. The scores of HOTA's family are means over
+    the 19 localisation thresholds. MOT17 layouts score class 1 and forgive results on distractors; MOT15 layouts
+    (10 columns) score every row whose seventh column is not 0.
+
+    Args:
+        ground_truth: folder of SEQ/gt/gt.txt with SEQ/seqinfo.ini beside, one file, or a mapping of sequence to file.
+            Without a seqinfo.ini a sequence ends at its last picture in img1, or at its last annotated frame.
+        results: folder of SEQ.txt, one file for one sequence, or a mapping of sequence to file; rows
+            ``frame,id,x,y,w,h[,score,...]``, frames from 1. Every sequence of the ground truth needs a file; an empty
+            one means that nothing was tracked.
+
+    Raises:
+        InvalidInputError: a file is missing, its columns, classes, frames or ids do not fit, or its boxes are not of
+            this video.
+        MissingDependencyError: TrackEval is not installed.
+    """
+    return evaluate_tracks(ground_truth, results).table()
+
+
+def evaluate_tracks(
+    ground_truth: Path | str | Mapping[str, Path],
+    results: Path | str | Mapping[str, Path],
+    *,
+    classes: Sequence[str] | None = None,
+    on_sequence: Callable[[str], None] | None = None,
+) -> TrackingEvaluation:
+    """Return the evaluation behind evaluate_mot: scores, curves, and what was scored of each sequence.
+
+    Args:
+        ground_truth, results: as evaluate_mot.
+        classes: numbers or names of the ground truth's classes, or ["all"]. With classes in the results each is scored
+            apart, otherwise all of them together; nothing is forgiven then. By default MOT17's rule for its layout, and
+            all classes of files that name their own.
+        on_sequence: called with the name of each sequence when it is done.
+
+    Raises:
+        InvalidInputError, MissingDependencyError: as evaluate_mot; also a class that the ground truth does not have.
+    """
+    trackeval = _import_trackeval()
+    annotations = ground_truth_files(ground_truth)
+    tracked_files = result_files(results, annotations)
+    truths = {name: read_ground_truth(path) for name, path in annotations.items()}
+    tracked = {name: read_results(tracked_files[name], truth.length) for name, truth in truths.items()}
+    notes: list[str] = []
+    for name, truth in truths.items():
+        notes += check_fit(name, truth.rows, tracked[name], tracked_files[name], truth.size_wh)
+    groups, class_notes = choose_groups(truths, tracked, classes)
+    for note in (*notes, *class_notes):
+        log.warning("%s", note)
+    run = _Run(trackeval)
+    for name, truth in truths.items():
+        for group in groups:
+            run.add(name, truth, tracked[name], group, annotations[name])
+        if on_sequence is not None:
+            on_sequence(name)
+    return TrackingEvaluation(tuple(run.sequences), run.totals(), (*notes, *class_notes))
+
+
+class _Run:
+    """TrackEval's metrics and what they have answered so far."""
+
+    def __init__(self, trackeval: ModuleType) -> None:
+        self._metrics = {name: getattr(trackeval.metrics, name)(*args) for name, args in _METRIC_ARGUMENTS.items()}
+        self._answers: list[dict[str, Any]] = []
+        self.sequences: list[SequenceScores] = []
+
+    def add(self, name: str, truth: GroundTruth, tracked: Rows, group: Group, path: Path) -> None:
+        """Score one class group of one sequence; a class that a sequence lacks is left out of it."""
+        data = scored_sequence(name, truth, tracked, group.classes, by_class=group.by_class)
+        if not len(data.objects):
+            if group.by_class and not len(data.results):
+                return
+            if not group.by_class:
+                raise _nothing_to_score(name, truth, group, path)
+        inputs = data.trackeval_data()
+        with contextlib.redirect_stdout(io.StringIO()):
+            answer = {key: metric.eval_sequence(inputs) for key, metric in self._metrics.items()}
+        self._answers.append(answer)
+        curves = {key: np.asarray(answer["HOTA"][key], np.float64) for key in CURVES}
+        self.sequences.append(SequenceScores(data, group, _read_scores(answer), curves, path))
+
+    def totals(self) -> dict[str, Scores]:
+        """Return the combined scores: of each class where there are several, and of everything."""
+        titles = list(dict.fromkeys(item.group.title for item in self.sequences))
+        totals = {}
+        if len(titles) > 1:
+            totals = {f"{COMBINED} {title}": self._combine(title) for title in titles}
+        return {**totals, COMBINED: self._combine(None)}
+
+    def _combine(self, title: str | None) -> Scores:
+        chosen = {
+            str(place): answer
+            for place, (item, answer) in enumerate(zip(self.sequences, self._answers, strict=True))
+            if title is None or item.group.title == title
+        }
+        return _read_scores(
+            {
+                name: metric.combine_sequences({place: answer[name] for place, answer in chosen.items()})
+                for name, metric in self._metrics.items()
+            }
         )
-    _check_rows(table[:, :6], length, path)
-    return table[:, :6]
 
 
 def _import_trackeval() -> ModuleType:
@@ -159,113 +227,14 @@ def _import_trackeval() -> ModuleType:
     return module
 
 
-def _ground_truth_files(ground_truth: Path | str | Mapping[str, Path]) -> dict[str, Path]:
-    """Return sequence name -> gt.txt, sorted by name."""
-    if isinstance(ground_truth, Mapping):
-        files = {name: Path(path) for name, path in sorted(ground_truth.items())}
-    else:
-        files = {path.parents[1].name: path for path in sorted(Path(ground_truth).glob("*/gt/gt.txt"))}
-    if not files:
-        raise InvalidInputError(
-            f"ground truth must lie in SEQ/gt/gt.txt, got none in {ground_truth}; pass the folder above the sequences"
-        )
-    if "combined" in files:
-        raise InvalidInputError("a sequence must not be named 'combined', which names the total; rename the folder")
-    return files
-
-
-def _result_files(results: Path | str | Mapping[str, Path], sequences: list[str]) -> dict[str, Path]:
-    """Return sequence name -> result file for every sequence, or raise with the names of the missing."""
-    if isinstance(results, Mapping):
-        files = {name: Path(results[name]) for name in sequences if name in results}
-    else:
-        files = {name: Path(results) / f"{name}.txt" for name in sequences}
-    missing = [name for name in sequences if name not in files or not files[name].is_file()]
-    if missing:
-        raise InvalidInputError(
-            f"results must hold one file SEQ.txt for each of {len(sequences)} sequences, got none for "
-            f"{', '.join(missing)}; write an empty file where nothing was tracked"
-        )
-    return files
-
-
-def _read_table(path: Path, what: str) -> Rows:
-    """Return the numbers of a comma-separated file; [0, 0] when it is empty."""
-    try:
-        lines = [line for line in path.read_text().splitlines() if line.strip()]
-        if not lines:
-            return np.zeros((0, 0))
-        return np.loadtxt(lines, delimiter=",", ndmin=2, dtype=np.float64)
-    except (OSError, ValueError) as exc:
-        raise InvalidInputError(
-            f"{what} must be rows of numbers separated by commas, all of one length, failed on {path.name}: {exc}",
-            path=path,
-        ) from exc
-
-
-def _sequence_length(path: Path) -> int | None:
-    """Return seqLength of the seqinfo.ini beside ``gt/``, or None when there is no such file."""
-    info = path.parent.parent / "seqinfo.ini"
-    if not info.is_file():
-        return None
-    parser = configparser.ConfigParser()
-    try:
-        parser.read(info)
-        return parser.getint("Sequence", "seqLength")
-    except (configparser.Error, ValueError) as exc:
-        raise InvalidInputError(f"seqinfo.ini must have [Sequence] seqLength, failed: {exc}", path=info) from exc
-
-
-def _check_rows(rows: Rows, length: int, path: Path) -> None:
-    """Raise unless frames are in 1..length, boxes finite, ids whole numbers >= 0 and single in a frame."""
-    frames, ids = rows[:, 0], rows[:, 1]
-    if not np.isfinite(rows).all():
-        raise InvalidInputError(f"rows must be finite, got NaN or infinity in {path.name}; drop such rows", path=path)
-    if (frames < 1).any() or (frames > length).any() or (frames % 1 != 0).any():
-        raise InvalidInputError(
-            f"frames must be whole numbers in 1..{length}, got {frames.min():g}..{frames.max():g} in {path.name}; "
-            "MOTChallenge counts frames from 1",
-            path=path,
-        )
-    if (ids < 0).any() or (ids % 1 != 0).any():
-        raise InvalidInputError(
-            f"ids must be whole numbers >= 0, got {ids.min():g} in {path.name}; track the detections first",
-            path=path,
-        )
-    pairs, counts = np.unique(rows[:, :2], axis=0, return_counts=True)
-    if (counts > 1).any():
-        frame, identity = pairs[counts > 1][0]
-        raise InvalidInputError(
-            f"an id must occur once in a frame, got id {identity:g} twice in frame {frame:g} of {path.name}", path=path
-        )
-
-
-def _preprocess(trackeval: ModuleType, sequence: str, truth: GroundTruth, tracked: Rows) -> dict[str, Any]:
-    """Return TrackEval's data of one sequence after its official preprocessing (distractors, ignored rows)."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        root = Path(folder)
-        (root / "gt" / sequence / "gt").mkdir(parents=True)
-        (root / "tracked" / "ours" / "data").mkdir(parents=True)
-        np.savetxt(root / "gt" / sequence / "gt" / "gt.txt", truth.rows, fmt="%d,%d,%.17g,%.17g,%.17g,%.17g,%d,%d")
-        padded = np.column_stack([tracked, np.ones(len(tracked))])
-        np.savetxt(
-            root / "tracked" / "ours" / "data" / f"{sequence}.txt", padded, fmt="%d,%d,%.17g,%.17g,%.17g,%.17g,%g,-1"
-        )
-        dataset = trackeval.datasets.MotChallenge2DBox(
-            {
-                "GT_FOLDER": str(root / "gt"),
-                "TRACKERS_FOLDER": str(root / "tracked"),
-                "TRACKERS_TO_EVAL": ["ours"],
-                "BENCHMARK": "MOT17" if truth.has_classes else "MOT15",
-                "SKIP_SPLIT_FOL": True,
-                "SEQ_INFO": {sequence: truth.length},
-                "PRINT_CONFIG": False,
-            }
-        )
-        data: dict[str, Any] = dataset.get_preprocessed_seq_data(
-            dataset.get_raw_seq_data("ours", sequence), "pedestrian"
-        )
-    return data
+def _nothing_to_score(name: str, truth: GroundTruth, group: Group, path: Path) -> InvalidInputError:
+    wanted = "class 1" if group.classes is None else f"classes {', '.join(map(str, group.classes))}"
+    found = ", ".join(f"{value:g}" for value in np.unique(truth.rows[:, 7]).tolist())
+    return InvalidInputError(
+        f"ground truth of {name} must hold boxes of {wanted} to score, got {len(truth.rows)} rows of class {found}, "
+        "all ignored or of other classes; check the class and confidence columns, or choose others with --classes",
+        path=path,
+    )
 
 
 def _read_scores(results: Mapping[str, Mapping[str, Any]]) -> Scores:
