@@ -13,10 +13,12 @@ from vision.detection.detector import Detector
 from vision.detection.registry import open_detector, resolve_thresholds
 from vision.detection.tiles import TiledDetector
 from vision.pipeline import Pipeline
+from vision.reid.appearance import AppearanceEmbedder
 from vision.reid.config import EmbedderConfig
-from vision.reid.embedder import Embedder, load_embedder
+from vision.reid.embedder import load_embedder
 from vision.runtime.config import RuntimeConfig
-from vision.store import find_model
+from vision.single_pass import is_single_pass, load_single_pass, load_with_backbone
+from vision.store import ModelCard, find_model
 from vision.tracking.camera_motion import CameraMotion
 from vision.tracking.config import TrackerConfig
 from vision.tracking.tracker import Tracker
@@ -38,11 +40,30 @@ def build_detector(config: DetectorConfig, runtime: RuntimeConfig) -> Detector:
     return TiledDetector(open_detector(in_tile, runtime), config)
 
 
-def build_embedder(config: EmbedderConfig, runtime: RuntimeConfig) -> Embedder | None:
-    """Return the configured embedder, or None for the model name "none"."""
+def build_embedder(
+    config: EmbedderConfig, runtime: RuntimeConfig, detection: DetectorConfig | None = None
+) -> AppearanceEmbedder | None:
+    """Return the configured embedder, or None for the model name "none".
+
+    A single-pass embedder comes with the backbone of its detector, at the scale that ``detection`` says.
+    """
+    card = _embedder_card(config)
+    if card is None:
+        return None
+    if is_single_pass(card):
+        return load_with_backbone(
+            card, runtime, max_batch=config.max_batch, detection=detection, crop_height=config.crop_height
+        )
+    return load_embedder(card, runtime, max_batch=config.max_batch)
+
+
+def _embedder_card(config: EmbedderConfig) -> ModelCard | None:
+    """Return the card of the configured embedder of either kind, or None for the model name "none"."""
     if config.model == NO_MODEL:
         return None
-    return load_embedder(find_model(config.model, kind="embedder"), runtime, max_batch=config.max_batch)
+    card = find_model(config.model)
+    # Asked for again by kind: the error for another kind lists the embedders there are.
+    return card if is_single_pass(card) else find_model(config.model, kind="embedder")
 
 
 def build_frame_classifier(config: ClassifierConfig, runtime: RuntimeConfig) -> EngineClassifier:
@@ -76,9 +97,17 @@ def build_pipeline(
         track: False to detect only; no embedder or tracker is loaded.
         classify: True to classify whole frames as well.
     """
-    detector = build_detector(config.detection, config.runtime) if detect else None
-    embeds = track and config.tracking.appearance
-    embedder = build_embedder(config.embedding, config.runtime) if embeds else None
+    embedder_card = _embedder_card(config.embedding) if track and config.tracking.appearance else None
+    detector: Detector | None = None
+    embedder: AppearanceEmbedder | None = None
+    if detect and embedder_card is not None and is_single_pass(embedder_card):
+        detector = load_single_pass(
+            embedder_card, config.detection, config.runtime, max_batch=config.embedding.max_batch
+        )
+    else:
+        detector = build_detector(config.detection, config.runtime) if detect else None
+        if embedder_card is not None:
+            embedder = build_embedder(config.embedding, config.runtime, config.detection)
     camera = build_camera_motion(config.tracking) if track else None
     tracker = build_tracker(config.tracking) if track else None
     classifier = build_frame_classifier(config.classification, config.runtime) if classify else None

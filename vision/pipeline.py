@@ -14,7 +14,7 @@ from vision.types import Detections, Frame, FrameResult, Tracks
 if TYPE_CHECKING:
     from vision.classification.classifier import FrameClassifier
     from vision.detection.detector import Detector
-    from vision.reid.embedder import Embedder
+    from vision.reid.appearance import AppearanceEmbedder
     from vision.tracking.camera_motion import CameraMotion
     from vision.tracking.tracker import Tracker
 
@@ -30,7 +30,7 @@ class Pipeline:
         self,
         *,
         detector: Detector | None = None,
-        embedder: Embedder | None = None,
+        embedder: AppearanceEmbedder | None = None,
         camera: CameraMotion | None = None,
         tracker: Tracker | None = None,
         classifier: FrameClassifier | None = None,

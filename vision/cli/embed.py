@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from vision.cli.frames import RunSummary
     from vision.io.sources import Source
-    from vision.reid.embedder import Embedder
+    from vision.reid.appearance import AppearanceEmbedder
     from vision.types import Frame
 
 
@@ -66,7 +66,7 @@ def embed(
 
 
 def _embed_frames(
-    source: Source, max_frames: int | None, embedder: Embedder, batch_size: int
+    source: Source, max_frames: int | None, embedder: AppearanceEmbedder, batch_size: int
 ) -> tuple[RunSummary, list[str], npt.NDArray[np.float32]]:
     """Return the names and embeddings of all frames, or of those so far when interrupted."""
     import numpy as np

@@ -39,6 +39,9 @@ def embedder_command(
     cameras: Annotated[
         str, typer.Option("--cameras", metavar="4,5,6", help="Crops of these cameras alone.", show_default="all")
     ] = "",
+    height: Annotated[
+        int, typer.Option("--height", metavar="PX", min=1, help="Of people, for a single-pass embedder.")
+    ] = EmbedderConfig().crop_height,
     device: Device = None,
     as_json: Json = False,
 ) -> int:
@@ -49,7 +52,7 @@ def embedder_command(
     with needs_extra("eval", "evaluating an embedder"):
         from vision.build import build_embedder
         from vision.evaluation.reid import evaluate_reid
-    embedder = build_embedder(replace(config.embedding, model=model), config.runtime)
+    embedder = build_embedder(replace(config.embedding, model=model, crop_height=height), config.runtime)
     assert embedder is not None
     chosen = _camera_numbers(cameras)
     _print_scores(evaluate_reid(embedder, data, holdout=holdout, exclude=exclude, cameras=chosen), as_json)

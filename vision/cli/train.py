@@ -52,7 +52,7 @@ Resume = Annotated[
 ]
 Kind = Annotated[
     str,
-    typer.Argument(metavar="KIND", help="detector, embedder, classifier or window.", show_default=False),
+    typer.Argument(metavar="KIND", help="detector, embedder, classifier, window or roi-embedder.", show_default=False),
 ]
 File = typer.Option(metavar="DATA", help="COCO file, VOC folder or YOLO data.yaml.", show_default=False)
 
@@ -125,6 +125,36 @@ def embedder_command(
 ) -> int:
     """Train an appearance embedder on crops of persons."""
     return _train("embedder", **locals())
+
+
+@app.command("roi-embedder")
+def roi_embedder_command(
+    config: ConfigArgument = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Crops, one folder a person.", show_default=False)
+    ] = None,
+    backgrounds: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Pictures to paste them onto.", show_default="plain colours")
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Detector whose feature maps to use.", show_default="person-lite0"),
+    ] = None,
+    out: Out = None,
+    name: Name = None,
+    epochs: Epochs = None,
+    time_budget: TimeBudget = None,
+    optimizer: Optimizer = None,
+    lr: LearningRate = None,
+    auto_batch: AutoBatch = None,
+    seed: Seed = None,
+    device: TrainDevice = None,
+    resume: Resume = None,
+    overrides: Overrides = None,
+    print_config: PrintConfig = False,
+) -> int:
+    """Train an embedder on the feature maps of a detector: appearance from one forward pass."""
+    return _train("roi-embedder", **locals())
 
 
 @app.command("classifier")

@@ -86,6 +86,12 @@ class MapExtractor:
         self.long_side = long_side
         self.digest = digest
 
+    @property
+    def fill(self) -> tuple[int, int, int]:
+        """The RGB colour that the input maps to about 0, as the padding of a letterbox has."""
+        red, green, blue = (round(value) for value in self.normalization.mean)
+        return red, green, blue
+
     def extract(self, frames: Sequence[Frame], *, long_side: int = 0) -> list[FeatureMaps]:
         """Return the maps of each frame: at the detector's own scale those that the detector itself would hand out.
 

@@ -17,7 +17,7 @@ from vision.types import FloatArray, IntArray
 FALSE_ACCEPTS = 0.002
 
 if TYPE_CHECKING:
-    from vision.reid.embedder import Embedder
+    from vision.reid.appearance import AppearanceEmbedder
     from vision.training.datasets.crops import CropSet
 
 
@@ -112,7 +112,7 @@ def distance_limit(
 
 
 def evaluate_reid(
-    embedder: Embedder,
+    embedder: AppearanceEmbedder,
     folder: Path,
     people: Sequence[str] | None = None,
     *,
@@ -140,7 +140,7 @@ def measure_crops(embeddings: FloatArray, crops: CropSet) -> dict[str, float]:
 
 
 def embed_folder(
-    embedder: Embedder,
+    embedder: AppearanceEmbedder,
     folder: Path,
     people: Sequence[str] | None = None,
     *,

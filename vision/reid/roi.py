@@ -14,6 +14,7 @@ import torch
 
 from vision.card import ModelCard
 from vision.errors import ConfigError, InvalidInputError, ModelError, StateError
+from vision.reid.config import CROP_HEIGHT
 from vision.reid.roi_network import GRID, RoiEmbeddingNetwork, pool_boxes, pooled_channels
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import Engine, EngineInput, build_engine
@@ -24,7 +25,6 @@ from vision.types import FloatArray, Frame, ImageArray
 from vision.validation import as_boxes, describe
 
 KIND = "roi-embedder"
-CROP_HEIGHT = 128  # pixels at which a crop that comes without a frame is shown to the backbone
 CROP_ASPECT = 0.5  # width by height, that of the crops the head learnt from
 # Around such a crop: what lies this far away hardly reaches the features inside.
 CROP_MARGIN = 32
@@ -121,24 +121,13 @@ class RoiEmbedder:
             InvalidInputError: a crop is no such picture, or has no pixel.
             StateError: the embedder was closed.
         """
-        self._open_engine()
+        engine = self._open_engine()
         embeddings = np.zeros((len(crops), self.dim), np.float32)
         for start in range(0, len(crops), self.max_batch):
-            pooled = self.pool_crops(crops[start : start + self.max_batch], first=start)
-            embeddings[start : start + len(pooled)] = self._open_engine().run(pooled)[0]
+            chunk = crops[start : start + self.max_batch]
+            pooled = crop_features(self._source(), chunk, height=self.crop_height, fill=self._fill, first=start)
+            embeddings[start : start + len(chunk)] = engine.run(pooled)[0]
         return embeddings
-
-    def pool_crops(self, crops: Sequence[ImageArray], *, first: int = 0) -> FloatArray:
-        """Return the input of the head, float32 [N, C, P, Q], for crops as ``embed_crops`` shows them; ``first`` is
-        the number of the first for messages."""
-        canvases, box = [], np.zeros((1, 4), np.float32)
-        for index, crop in enumerate(crops, first):
-            check_crop(crop, index)
-            canvas, box = crop_canvas(crop, self.crop_height, self._fill)
-            canvases.append(Frame(canvas))
-        # All canvases have one size, which the input keeps.
-        found = self._source().extract(canvases, long_side=max(canvases[0].size_hw)) if canvases else []
-        return np.concatenate([pool_maps(maps, box) for maps in found])
 
     def close(self) -> None:
         """Release the engine; further calls raise StateError. Closing twice is allowed."""
@@ -179,6 +168,40 @@ def _visible_boxes(maps: FeatureMaps, boxes: FloatArray) -> FloatArray:
     first = np.minimum(scaled[:, :2], (width - SMALLEST_SIDE, height - SMALLEST_SIDE))
     last = np.maximum(scaled[:, 2:], first + SMALLEST_SIDE)
     return np.concatenate([first, last], axis=1).astype(np.float32)
+
+
+def crop_features(
+    source: MapSource,
+    crops: Sequence[ImageArray],
+    *,
+    height: int,
+    fill: tuple[int, int, int],
+    batch: int = 32,
+    first: int = 0,
+) -> FloatArray:
+    """Return the head's input float32 [N, C, P, Q] for N >= 1 crops, each alone on a canvas, ``height`` pixels tall.
+
+    Args:
+        source: the backbone.
+        crops: uint8 [h, w, 3] RGB of any sizes.
+        height: in pixels of the network's input.
+        fill: RGB around the crop.
+        batch: most canvases in one pass.
+        first: number of the first crop, for messages.
+
+    Raises:
+        InvalidInputError: a crop is no such picture.
+    """
+    for index, crop in enumerate(crops, first):
+        check_crop(crop, index)
+    pooled = []
+    for start in range(0, len(crops), batch):
+        shown = [crop_canvas(crop, height, fill) for crop in crops[start : start + batch]]
+        frames = [Frame(canvas) for canvas, _ in shown]
+        # All canvases have one size, and the network's input keeps it.
+        found = source.extract(frames, long_side=max(frames[0].size_hw))
+        pooled += [pool_maps(maps, box) for maps, (_, box) in zip(found, shown, strict=True)]
+    return np.concatenate(pooled)
 
 
 def crop_canvas(crop: ImageArray, height: int, fill: tuple[int, int, int]) -> tuple[ImageArray, FloatArray]:

@@ -49,9 +49,7 @@ def pool_boxes(maps: Sequence[Tensor], strides: Sequence[int], boxes: Tensor) ->
 def grid_factor(stride: int) -> int:
     """Return how many times finer than GRID a map of this stride is pooled."""
     if stride > GRID_STRIDE:
-        raise ConfigError(
-            f"boxes are pooled from maps of stride {GRID_STRIDE} or less, got {stride}; take finer maps"
-        )
+        raise ConfigError(f"boxes are pooled from maps of stride {GRID_STRIDE} or less, got {stride}; take finer maps")
     return min(FINEST_FACTOR, GRID_STRIDE // stride)
 
 
@@ -104,8 +102,9 @@ class RoiEmbeddingNetwork(nn.Module):
 
 def stripe_means(x_NCPQ: Tensor) -> Tensor:  # noqa: N803 - shape suffix
     """Return the power mean [N, C, S] of each horizontal stripe (see ``generalised_mean``); P is a multiple of S."""
-    stripes = x_NCPQ.clamp(min=POOL_FLOOR).pow(POOL_POWER).unflatten(2, (STRIPES, -1))
-    return stripes.mean(dim=(3, 4)).pow(1 / POOL_POWER)
+    count, channels, rows, columns = x_NCPQ.shape
+    powers = x_NCPQ.clamp(min=POOL_FLOOR).pow(POOL_POWER)
+    return powers.reshape(count, channels, STRIPES, rows // STRIPES * columns).mean(dim=3).pow(1 / POOL_POWER)
 
 
 def _conv_norm(channels_in: int, channels_out: int) -> nn.Sequential:

@@ -98,7 +98,7 @@ def _content(out: Path, card: ModelCard | None) -> Content:
         from vision.training.report.detector import detector_content
 
         return detector_content(out, card)
-    if card.kind == "embedder":
+    if card.kind in ("embedder", "roi-embedder"):
         from vision.training.report.embedder import embedder_content
 
         return embedder_content(out, card)
