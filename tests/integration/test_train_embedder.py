@@ -1,5 +1,6 @@
 """A short training run on painted people: the run folder, the exported model and its card, resuming."""
 
+import dataclasses
 import logging
 
 import cv2
@@ -14,6 +15,7 @@ from vision.runtime.config import RuntimeConfig
 from vision.store import load_weights
 from vision.training.embedder_config import EmbedderTrainingConfig
 from vision.training.fit_embedder import train_embedder
+from vision.training.report.measure import measure_run
 from vision.training.run import read_metrics
 
 PEOPLE, HELD_OUT = 12, 4
@@ -23,12 +25,15 @@ TORCH = RuntimeConfig(device="cpu", engine="torch", threads=1)
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
     """Twelve people in shirts and trousers of their own colours, two noisy crops by each of two cameras."""
-    folder = tmp_path_factory.mktemp("people")
+    return paint_people(tmp_path_factory.mktemp("people"), cameras=(1, 2))
+
+
+def paint_people(folder, cameras):
     rng = np.random.default_rng(0)
     for person in range(PEOPLE):
         (folder / f"{person:04d}").mkdir()
         shirt, trousers = rng.integers(0, 256, (2, 3))
-        for camera in (1, 2):
+        for camera in cameras:
             for number in range(2):
                 image = np.concatenate([np.full((32, 32, 3), shirt), np.full((32, 32, 3), trousers)])
                 image = np.clip(image + rng.normal(scale=10, size=image.shape), 0, 255).astype(np.uint8)
@@ -110,3 +115,45 @@ def test_too_few_people_are_refused_before_training(people, tmp_path, caplog):
     config = EmbedderTrainingConfig(data=people, out=tmp_path, holdout_people=PEOPLE)
     with pytest.raises(InvalidInputError, match="lower holdout_people"):
         train_embedder(config)
+
+
+def test_a_run_on_some_cameras_is_measured_on_the_others(config, tmp_path):
+    """Stripes, the other losses and all augmentation on, other cameras and people than those measured."""
+    data = tmp_path / "crops"
+    data.mkdir()
+    paint_people(data, cameras=(1, 2, 3))
+    changed = dataclasses.replace(
+        config,
+        data=data,
+        out=tmp_path / "run",
+        cameras=(2,),
+        holdout_people=3,
+        exclude_people=2,
+        export_checkpoint="last",
+        epochs=1,
+        stripes=2,
+        circle_weight=0.5,
+        classifier_margin=0.1,
+        freeze_stride=8,
+        box_jitter=0.1,
+        grey=0.2,
+        low_resolution=0.5,
+    )
+    out = train_embedder(changed)
+    card = read_card(out / "tiny")
+    assert card.architecture["stripes"] == 2
+    (row, *_) = card.metrics
+    assert row["command"] == "stride32 eval embedder tiny --data DIR --holdout 3 --exclude 2 --cameras 1,3"
+    assert "last 3 people by id before the last 2, cameras 1, 3" in row["dataset"]
+    assert row["dataset"].endswith("no part in training")
+    metrics = evaluate_reid(load_embedder(card, TORCH), data, holdout=3, exclude=2, cameras=(1, 3))
+    assert metrics["queries"] == 3 * 4
+    assert row["value"] == pytest.approx(metrics["rank1"], abs=1e-3)
+    measure_run(out, data)
+    assert read_metrics(out)["queries"] == 3 * 4
+
+
+def test_held_out_people_of_one_camera_are_refused_before_training(config, tmp_path):
+    changed = dataclasses.replace(config, out=tmp_path, cameras=(1,))
+    with pytest.raises(InvalidInputError, match="seen by two cameras, got 4 people by cameras 2"):
+        train_embedder(changed)

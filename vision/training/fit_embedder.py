@@ -9,6 +9,7 @@ import numpy as np
 from torch import from_numpy
 from torch.utils.data import DataLoader, TensorDataset
 
+from vision.errors import InvalidInputError
 from vision.runtime.preprocess import Normalization, normalize
 from vision.training.datasets.crops import (
     CropDataset,
@@ -75,7 +76,20 @@ def load_training_crops(config: EmbedderTrainingConfig) -> tuple[CropSet, CropSe
     )
     train_files = keep_cameras(files, config.cameras)
     val_files = keep_cameras(files, config.cameras, others=True)
-    return load_crops(train_files, train_people, config.size_hw), load_crops(val_files, val_people, config.size_hw)
+    val_crops = load_crops(val_files, val_people, config.size_hw)
+    _check_validation(val_crops)
+    return load_crops(train_files, train_people, config.size_hw), val_crops
+
+
+def _check_validation(crops: CropSet) -> None:
+    """Raise InvalidInputError where the held-out crops have nothing to find: better now than after an epoch."""
+    seen = np.unique(np.stack([crops.person_ids, crops.camera_ids]), axis=1)[0]
+    if np.bincount(seen).max() < 2:
+        cameras = ", ".join(map(str, np.unique(crops.camera_ids).tolist()))
+        raise InvalidInputError(
+            f"validation needs a held-out person seen by two cameras, got {len(crops.people)} people by cameras "
+            f"{cameras}, none by two of them; hold out more people, or train on fewer cameras"
+        )
 
 
 def _validation_set(crops: CropSet, normalization: Normalization) -> TensorDataset:

@@ -6,7 +6,7 @@ import torch
 
 from vision.backbones.registry import build_backbone
 from vision.errors import ConfigError, InvalidInputError
-from vision.reid.network import EmbeddingNetwork, cut_backbone, generalised_mean
+from vision.reid.network import HEAD_CHANNELS, EmbeddingNetwork, cut_backbone, generalised_mean
 from vision.runtime.engine import EngineInput
 from vision.runtime.onnx_engine import OnnxEngine, export
 
@@ -49,12 +49,47 @@ def test_other_strides(stride):
         assert network(torch.zeros(1, 3, 128, 64)).shape == (1, 8)
 
 
+@torch.inference_mode()
+def test_stripes_pool_their_rows_and_join_the_embedding():
+    torch.manual_seed(0)
+    network = EmbeddingNetwork(build_backbone("tf_efficientnet_lite0"), dim=8, stripes=4).eval()
+    crops = torch.randn(2, 3, 128, 64)
+    pools = network.pools(crops)
+    assert pools.shape == (2, 5, HEAD_CHANNELS)
+    feature_map = network.head(network.backbone(crops)[-1])
+    torch.testing.assert_close(pools[:, 0], generalised_mean(feature_map))
+    for stripe in range(4):
+        rows = feature_map[:, :, 2 * stripe : 2 * stripe + 2]
+        torch.testing.assert_close(pools[:, 1 + stripe], generalised_mean(rows))
+    raw, centred = network.embed_pools(pools)
+    torch.testing.assert_close(network.features(crops), (raw, centred))
+    assert network(crops).shape == (2, 8)
+
+
+def test_one_stripe_is_the_whole_map():
+    network = EmbeddingNetwork(build_backbone("tf_efficientnet_lite0"), dim=8, stripes=1)
+    assert network.stripes == 0
+    assert network.projection.in_features == HEAD_CHANNELS
+
+
+def test_stripes_export_for_any_batch():
+    torch.manual_seed(0)
+    network = EmbeddingNetwork(build_backbone("tf_efficientnet_lite0"), dim=8, stripes=4).eval()
+    engine = OnnxEngine(export(network, EngineInput(example_hw=(64, 32), dynamic_hw=False, digest="")), threads=1)
+    crops = np.random.default_rng(0).normal(size=(3, 3, 64, 32)).astype(np.float32)
+    (embeddings,) = engine.run(crops)
+    with torch.inference_mode():
+        np.testing.assert_allclose(embeddings, network(torch.from_numpy(crops)).numpy(), atol=1e-4)
+
+
 def test_wrong_settings_are_refused():
     backbone = build_backbone("tf_efficientnet_lite0")
     with pytest.raises(InvalidInputError, match="strides"):
         EmbeddingNetwork(backbone, stride=12)
     with pytest.raises(ConfigError, match="dim"):
         EmbeddingNetwork(backbone, dim=0)
+    with pytest.raises(ConfigError, match="stripes"):
+        EmbeddingNetwork(backbone, stripes=-1)
 
 
 def test_generalised_mean_of_a_constant_map_is_the_constant():

@@ -93,6 +93,26 @@ def test_held_out_people_are_disjoint_and_independent_of_order():
     assert split_people(people[::-1] * 2, 5) == (train, held_out)
 
 
+def test_excluded_people_are_in_neither_part():
+    people = [f"{i:04d}" for i in range(20)]
+    train, held_out = split_people(people, 5, exclude=4)
+    assert held_out == tuple(people[11:16])
+    assert train == tuple(people[:11])
+    with pytest.raises(InvalidInputError, match="excluding 4 needs at least 21, got 20"):
+        split_people(people, 15, exclude=4)
+
+
+def test_cameras_are_kept_or_left_to_the_others(folder):
+    files = read_crop_folder(folder)
+    assert keep_cameras(files, ()) == files
+    assert {file.camera for file in keep_cameras(files, (1, 3))} == {1, 3}
+    assert {file.camera for file in keep_cameras(files, (1, 3), others=True)} == {2}
+    with pytest.raises(InvalidInputError, match=r"among \[1, 2, 3\], got \[7\]"):
+        keep_cameras(files, (1, 7))
+    with pytest.raises(InvalidInputError, match="all there are"):
+        keep_cameras(files, (1, 2, 3), others=True)
+
+
 def test_too_few_people_are_refused():
     with pytest.raises(InvalidInputError, match="at least 4, got 3"):
         split_people(["1", "2", "3"], 2)

@@ -1,0 +1,114 @@
+"""What each part of the embedder's training brings: short runs that differ in one thing.
+
+    taskset -c 1 python benchmarks/ablate_embedder.py CROPS --work DIR [--only base,stripes] [--out FILE]
+
+CROPS is a folder of crops as for `stride32 train embedder`, Market-1501. Every run trains on cameras 1 to 3 of the
+people that are left when the last 100 by id (the test people of the shipped model, which no run sees) and the 100
+before them are taken away. The latter are then found again by cameras 1 to 3 ("same cameras") and by cameras 4 to 6
+("other cameras"), which the network has never seen. The weights are those at the end of the run: nothing is chosen.
+
+`ms` is the processor time of one crop in ONNX Runtime, one thread, batch 32, without resizing: other work on the
+machine hardly changes it. Runs that are complete in --work are not trained again, interrupted ones go on. Writes one
+row a variant into benchmarks/results/reid_ablation.json (--out) after each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vision.bench.machine import describe_machine
+from vision.card import read_card
+from vision.config import from_dict
+from vision.evaluation.reid import evaluate_reid
+from vision.reid.embedder import load_embedder, load_network
+from vision.runtime.config import RuntimeConfig
+from vision.runtime.engine import EngineInput
+from vision.runtime.onnx_engine import OnnxEngine, export
+from vision.training.embedder_config import EmbedderTrainingConfig
+from vision.training.fit_embedder import train_embedder
+
+RESULTS = Path(__file__).parent / "results" / "reid_ablation.json"
+TRAIN_CAMERAS, OTHER_CAMERAS = (1, 2, 3), (4, 5, 6)
+PEOPLE = {"holdout_people": 100, "exclude_people": 100}
+BASE = {
+    **PEOPLE,
+    "cameras": list(TRAIN_CAMERAS),
+    "export_checkpoint": "last",
+    "epochs": 12,
+    "eval_every": 6,
+    "device": "cpu",
+    "threads": 1,
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "base": {},
+}
+TIMED_BATCH, TIMED_REPEATS = 32, 8
+
+
+def run_variant(name: str, data: Path, work: Path) -> dict[str, Any]:
+    """Train one variant, or take it from ``work``, and return its row."""
+    table = {**BASE, **VARIANTS[name], "data": str(data), "out": str(work / name), "name": name}
+    config = from_dict(EmbedderTrainingConfig, table)
+    started = time.monotonic()
+    train_embedder(config)
+    minutes = (time.monotonic() - started) / 60
+    card = read_card(work / name / name)
+    embedder = load_embedder(card, RuntimeConfig(device="cpu", threads=1))
+    row: dict[str, Any] = {"settings": VARIANTS[name], "epochs": config.epochs}
+    for key, cameras in (("same_cameras", TRAIN_CAMERAS), ("other_cameras", OTHER_CAMERAS)):
+        found = evaluate_reid(
+            embedder, data, holdout=config.holdout_people, exclude=config.exclude_people, cameras=cameras
+        )
+        row[key] = {metric: round(found[metric], 4) for metric in ("rank1", "mAP", "queries")}
+    embedder.close()
+    row["ms"] = round(crop_ms(card.folder, config.size_hw), 3)
+    row["weights_mb"] = round(card.weights_path.stat().st_size / 1e6, 2)
+    return {**row, "minutes": round(minutes, 1)}
+
+
+def crop_ms(folder: Path, size_hw: tuple[int, int]) -> float:
+    """Return the least processor time in ms of one crop in a batch, one thread."""
+    spec = EngineInput(example_hw=size_hw, dynamic_hw=False, digest="")
+    engine = OnnxEngine(export(load_network(read_card(folder)), spec), threads=1)
+    crops = np.random.default_rng(0).uniform(-1, 1, (TIMED_BATCH, 3, *size_hw)).astype(np.float32)
+    engine.run(crops)
+    times = []
+    for _ in range(TIMED_REPEATS):
+        started = time.process_time()
+        engine.run(crops)
+        times.append(time.process_time() - started)
+    return 1000 * min(times) / TIMED_BATCH
+
+
+def main() -> None:
+    """Run the ablation from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--only", default="", help="names of variants, joined by commas")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    logging.getLogger("vision").setLevel(logging.INFO)
+    results = json.loads(args.out.read_text()) if args.out.exists() else {}
+    for name in args.only.split(",") if args.only else VARIANTS:
+        row = run_variant(name, args.data, args.work)
+        rows = results.setdefault("variants", {})
+        # A run that was complete already was only measured again.
+        row["minutes"] = max(row["minutes"], rows.get(name, {}).get("minutes", 0))
+        rows[name] = row
+        results["protocol"] = {**BASE, "validated_people": 100, "timed": "ONNX Runtime, 1 thread, batch 32"}
+        results["machine"] = describe_machine()
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(results, indent=1) + "\n")
+        print(name, json.dumps(row))
+
+
+if __name__ == "__main__":
+    main()
