@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 DEMO_READY := $(VENV)/.stride32-demo
 READY := $(VENV)/.stride32-dev
 
-.PHONY: help demo test check format bench train-detector train-embedder models-table clean
+# An environment on top of the main one: it sees all of it, and its own packages come first.
+PEERS := .venv-peers
+
+.PHONY: help demo test check format bench bench-peers train-detector train-embedder models-table clean
 
 help:
 	@echo "make demo            track people in a real clip; results in demo-output/"
@@ -14,6 +17,7 @@ help:
 	@echo "make check           format, lint, types, import contracts, spelling"
 	@echo "make format          apply the formatter and the safe fixes"
 	@echo "make bench           the speed measurements of benchmarks/"
+	@echo "make bench-peers     the tracker beside all other packages' trackers, and its table in docs/"
 	@echo "make train-detector CONFIG=run.toml    train a detector (train-embedder likewise)"
 	@echo "make models-table    models/README.md from the cards"
 	@echo "make clean           remove what was built, except $(VENV)"
@@ -52,6 +56,20 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
 	set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+$(PEERS)/.ready: benchmarks/peers.txt $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps opencv-python-headless
+	test -x $(PEERS)/bin/python || $(BIN)/python -m venv $(PEERS)
+	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+		> "$$($(PEERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/base.pth"
+	$(PEERS)/bin/python -m pip install --quiet ipyfilechooser
+	$(PEERS)/bin/python -m pip install --quiet --no-deps --requirement benchmarks/peers.txt
+	touch $@
+
+bench-peers: $(PEERS)/.ready
+	$(PEERS)/bin/python benchmarks/bench_tracker.py
+	$(PEERS)/bin/python benchmarks/tracker_table.py
 
 train-detector train-embedder: train-%: $(READY)
 	$(BIN)/stride32 train $* $(CONFIG)
