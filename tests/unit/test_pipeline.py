@@ -85,6 +85,42 @@ def test_every_stage_adds_its_part() -> None:
     assert all(value >= 0 for value in last.timings_ms.values())
 
 
+class PanningCamera:
+    """Tells every picture apart by 5 pixels to the right."""
+
+    def __init__(self) -> None:
+        self.boxes: list[np.ndarray] = []
+
+    def estimate(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        assert image.shape == (40, 60, 3)
+        self.boxes.append(boxes)
+        return np.array([[1.0, 0, 5], [0, 1, 0]])
+
+    def undo(self) -> None:
+        self.boxes.pop()
+
+
+def test_camera_motion_stands_between_the_detector_and_the_tracker() -> None:
+    camera = PanningCamera()
+    pipeline = make_pipeline(detector=BoxDetector(), camera=camera, tracker=Tracker(TrackerConfig(n_init=1)))
+    results = [pipeline.process(frame, box_at(5 * frame.index)) for frame in frames(3)]
+    assert list(results[-1].timings_ms) == ["camera", "track"]
+    assert [boxes[0, 0] for boxes in camera.boxes] == [0, 5, 10]
+    # The track stands still in the world: its box is where the pan puts it, without any velocity to learn.
+    assert results[-1].tracks is not None
+    np.testing.assert_allclose(results[-1].tracks.boxes[0], [10, 5, 20, 35], atol=1e-4)
+    # A frame that the tracker refuses is forgotten by the camera too.
+    with pytest.raises(InvalidInputError, match="must be above"):
+        pipeline.process(frames(1)[0])
+    assert len(camera.boxes) == 3
+
+
+def test_camera_motion_is_not_asked_without_a_tracker() -> None:
+    camera = PanningCamera()
+    result = make_pipeline(detector=BoxDetector(), camera=camera).process(frames(1)[0])
+    assert (camera.boxes, list(result.timings_ms)) == ([], ["detect"])
+
+
 def test_stages_may_be_absent() -> None:
     (frame,) = frames(1)
     result = make_pipeline().process(frame)
