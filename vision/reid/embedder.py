@@ -132,8 +132,9 @@ def load_network(card: ModelCard) -> EmbeddingNetwork:
         build_backbone(card_value(card, "architecture", "backbone")),
         stride=int(card_value(card, "architecture", "stride")),
         dim=int(card_value(card, "architecture", "dim")),
-        # Cards of before there were stripes do not name them.
+        # Named by cards of networks that have them.
         stripes=int(card.architecture.get("stripes", 0)),
+        dense=bool(card.architecture.get("dense", False)),
     )
     load_into(network, card)
     return network.eval()

@@ -61,6 +61,7 @@ class EmbedderTrainingConfig(TrainingConfig):
         stride: the backbone is cut after this stride. dim: dimensions of the embedding.
         stripes: horizontal bands of the feature map that are pooled beside the whole and join the embedding (Sun 2018,
             PCB); 0 or 1 has none. Rows of the map must be a multiple.
+        dense: the last stage of the backbone does not halve the map, which makes its cells half as large and it dearer.
         size_hw: height and width in pixels that crops are stretched to, multiples of the stride.
         holdout_people: people kept out of training for validation: the last ones by id.
         exclude_people: people after those who are neither trained nor validated on: a test set for the end.
@@ -87,6 +88,7 @@ class EmbedderTrainingConfig(TrainingConfig):
     stride: int = 16
     dim: int = 128
     stripes: int = 0
+    dense: bool = False
     size_hw: tuple[int, int] = (128, 64)
     holdout_people: int = HOLDOUT_PEOPLE
     exclude_people: int = 0
@@ -148,9 +150,9 @@ class EmbedderTrainingConfig(TrainingConfig):
             raise ConfigError(
                 f"size_hw must be multiples of the stride {self.stride}, got {self.size_hw}; (128, 64) is the default"
             )
-        rows = self.size_hw[0] // self.stride
+        rows = self.size_hw[0] // self.stride * (2 if self.dense else 1)
         if self.stripes < 0 or rows % max(self.stripes, 1):
             raise ConfigError(
-                f"stripes must divide the {rows} rows of the feature map ({self.size_hw[0]} pixels at stride "
-                f"{self.stride}), got {self.stripes}; 0 has none"
+                f"stripes must divide the {rows} rows of the feature map of {self.size_hw[0]} pixels at "
+                f"stride {self.stride}, got {self.stripes}; 0 has none"
             )

@@ -68,6 +68,7 @@ def _card(config: EmbedderTrainingConfig, folder: Path, sha256: str) -> ModelCar
             "stride": config.stride,
             "dim": config.dim,
             **({"stripes": config.stripes} if config.stripes > 1 else {}),
+            **({"dense": True} if config.dense else {}),
         },
         preprocess={
             "size_hw": list(config.size_hw),

@@ -72,6 +72,20 @@ def test_one_stripe_is_the_whole_map():
     assert network.projection.in_features == HEAD_CHANNELS
 
 
+@torch.inference_mode()
+def test_a_dense_last_stage_keeps_the_map_and_the_weights():
+    plain, dense = (
+        EmbeddingNetwork(build_backbone("tf_efficientnet_lite0"), stride=32, dim=8, dense=dense).eval()
+        for dense in (False, True)
+    )
+    dense.load_state_dict(plain.state_dict())
+    crops = torch.randn(1, 3, 128, 64)
+    assert plain.backbone(crops)[-1].shape[2:] == (4, 2)
+    assert dense.backbone(crops)[-1].shape[2:] == (8, 4)
+    torch.testing.assert_close(dense.backbone(crops)[2], plain.backbone(crops)[2])
+    assert dense(crops).shape == (1, 8)
+
+
 def test_stripes_export_for_any_batch():
     torch.manual_seed(0)
     network = EmbeddingNetwork(build_backbone("tf_efficientnet_lite0"), dim=8, stripes=4).eval()

@@ -96,7 +96,9 @@ class EmbedderTask(LightningModule):
 def build_network(config: EmbedderTrainingConfig) -> EmbeddingNetwork:
     """Return the network that a training configuration describes, frozen as it says."""
     backbone = build_backbone(config.backbone, pretrained=config.pretrained)
-    network = EmbeddingNetwork(backbone, stride=config.stride, dim=config.dim, stripes=config.stripes)
+    network = EmbeddingNetwork(
+        backbone, stride=config.stride, dim=config.dim, stripes=config.stripes, dense=config.dense
+    )
     network.backbone.freeze(config.freeze_stride)
     network.to(memory_format=torch.channels_last)
     return network
