@@ -45,7 +45,7 @@ class OutputPlan:
     """Which files a run writes; None is not wanted.
 
     Attributes:
-        mot, coco, csv, video, embeddings: files.
+        mot, coco, csv, parquet, coco_video, video, embeddings: files.
         jsonl: a file, or "-" for stdout.
         images: a folder of annotated pictures.
         sheet: picture with a few annotated frames of the whole run.
@@ -58,6 +58,8 @@ class OutputPlan:
     jsonl: Path | None = None
     coco: Path | None = None
     csv: Path | None = None
+    parquet: Path | None = None
+    coco_video: Path | None = None
     video: Path | None = None
     images: Path | None = None
     embeddings: Path | None = None
@@ -87,6 +89,8 @@ class OutputPlan:
             self.jsonl,
             self.coco,
             self.csv,
+            self.parquet,
+            self.coco_video,
             self.video,
             self.images,
             self.embeddings,
@@ -98,8 +102,13 @@ class OutputPlan:
     def refuse_existing(self, source: str | None = None) -> None:
         """Raise OutputExistsError if an output exists and may not be replaced, ConfigError if two outputs are one file.
 
-        The source itself is never replaced, whatever the options say.
+        The source itself is never replaced, whatever the options say. A package that an output needs is asked for here
+        too, before a model loads: MissingDependencyError.
         """
+        if self.parquet is not None:
+            from vision.io.writers.parquet import require_pyarrow
+
+            require_pyarrow()
         files = [path for path in self.paths() if path != STDOUT]
         doubled = {path for path in files if files.count(path) > 1}
         if doubled:
@@ -147,6 +156,18 @@ class OutputPlan:
             from vision.io.writers.csv import CsvWriter
 
             yield CsvWriter(self.csv, class_names=run.class_names, overwrite=self.overwrite)
+        if self.parquet is not None:
+            from vision.io.writers.parquet import ParquetWriter
+
+            yield ParquetWriter(
+                self.parquet, class_names=run.class_names, fps=run.fps, source=run.source, overwrite=self.overwrite
+            )
+        if self.coco_video is not None:
+            from vision.io.writers.coco_video import CocoVideoWriter
+
+            yield CocoVideoWriter(
+                self.coco_video, class_names=run.class_names, fps=run.fps, source=run.source, overwrite=self.overwrite
+            )
         if self.coco is not None:
             yield self._build_coco(self.coco, run.class_names)
         if self.video is not None or self.images is not None or self.sheet is not None:

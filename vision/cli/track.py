@@ -26,6 +26,21 @@ Tracker = Annotated[
     ),
 ]
 Mot = Annotated[Path | None, typer.Option("--mot", metavar="FILE.txt", help="MOTChallenge rows.", show_default=False)]
+Parquet = Annotated[
+    Path | None,
+    typer.Option(
+        "--parquet",
+        metavar="FILE.parquet",
+        help="The rows of --csv, typed, for data frames and SQL.",
+        show_default=False,
+    ),
+]
+CocoVideo = Annotated[
+    Path | None,
+    typer.Option(
+        "--coco-video", metavar="FILE.json", help="COCO-video annotations with track ids.", show_default=False
+    ),
+]
 DetectionsFile = Annotated[
     Path | None,
     typer.Option(
@@ -50,6 +65,8 @@ def track(
     mot: Mot = None,
     jsonl: options.Jsonl = None,
     csv: options.Csv = None,
+    parquet: Parquet = None,
+    coco_video: CocoVideo = None,
     save_video: options.SaveVideo = None,
     detections: DetectionsFile = None,
     out: Out = None,
@@ -102,7 +119,15 @@ def track(
         raise typer.BadParameter("--save-video needs a SOURCE to draw on; --detections holds no pictures")
     from vision.cli.outputs import OutputPlan
 
-    plan = OutputPlan(mot=mot, jsonl=jsonl, csv=csv, video=save_video, overwrite=overwrite)
+    plan = OutputPlan(
+        mot=mot,
+        jsonl=jsonl,
+        csv=csv,
+        parquet=parquet,
+        coco_video=coco_video,
+        video=save_video,
+        overwrite=overwrite,
+    )
     if out is not None:
         plan = plan.with_folder(out, video=source is not None)
     plan = plan.or_stdout()

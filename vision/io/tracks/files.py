@@ -6,8 +6,14 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from vision.errors import InvalidInputError, closest_hint
-from vision.io.tracks.header import TracksHeader
-from vision.io.tracks.mot import MotLayout
+from vision.io.tracks.coco_video import read_coco_video_tracks, write_coco_video_tracks
+from vision.io.tracks.csv import read_csv_tracks, write_csv_tracks
+from vision.io.tracks.jsonl import read_jsonl_tracks
+from vision.io.tracks.mot import MotLayout, read_mot_tracks, write_mot_tracks
+from vision.io.tracks.parquet import read_parquet_tracks, write_parquet_tracks
+from vision.io.writers.atomic import check_output
+from vision.io.writers.parquet import require_pyarrow
+from vision.io.writers.tracks_header import TracksHeader
 from vision.tracking.trajectories import Trajectories
 
 Format = Literal["mot", "csv", "parquet", "coco-video", "jsonl"]
@@ -15,6 +21,10 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 SUFFIXES: dict[str, Format] = {
     ".txt": "mot",
     ".mot": "mot",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".json": "coco-video",
+    ".jsonl": "jsonl",
 }
 
 
@@ -39,9 +49,15 @@ def read_track_file(path: str | Path, *, video: str | None = None) -> tuple[Traj
     kind = format_of(path)
     if video is not None and kind != "coco-video":
         raise InvalidInputError(f"only a COCO-video file holds several videos, got {path}; leave video out", path=path)
-    from vision.io.tracks import mot
-
-    return mot.read_mot_tracks(path)
+    if kind == "mot":
+        return read_mot_tracks(path)
+    if kind == "csv":
+        return read_csv_tracks(path)
+    if kind == "parquet":
+        return read_parquet_tracks(path)
+    if kind == "jsonl":
+        return read_jsonl_tracks(path)
+    return read_coco_video_tracks(path, video=video)
 
 
 def write_tracks(
@@ -67,10 +83,41 @@ def write_tracks(
         MissingDependencyError: Parquet without pyarrow.
     """
     path = Path(path)
-    format_of(path)
-    from vision.io.tracks import mot
+    kind = check_target(path, mot_layout=mot_layout, overwrite=overwrite)
+    if kind == "mot":
+        write_mot_tracks(trajectories, path, layout=mot_layout, overwrite=overwrite)
+    elif kind == "csv":
+        write_csv_tracks(trajectories, path, header=header, overwrite=overwrite)
+    elif kind == "parquet":
+        write_parquet_tracks(trajectories, path, header=header, overwrite=overwrite)
+    else:
+        write_coco_video_tracks(trajectories, path, header=header, overwrite=overwrite)
 
-    mot.write_mot_tracks(trajectories, path, layout=mot_layout, overwrite=overwrite)
+
+def check_target(path: Path, *, mot_layout: MotLayout = "result", overwrite: bool = False) -> Format:
+    """Return the format that write_tracks would write; raises what it would raise, before there is a value."""
+    kind = format_of(path)
+    if kind == "jsonl":
+        raise InvalidInputError(
+            f"JSON lines are written by stride32 track alone, got {path}; write .csv, .parquet, .json or .txt",
+            path=path,
+        )
+    if mot_layout != "result" and kind != "mot":
+        raise InvalidInputError(f"only a MOTChallenge file has a layout, got {path}; leave it out", path=path)
+    if kind == "parquet":
+        require_pyarrow()
+    check_output(path, overwrite=overwrite)
+    return kind
+
+
+def lost_columns(trajectories: Trajectories, kind: Format, *, mot_layout: MotLayout = "result") -> list[str]:
+    """Return what of these rows the format has no place for, such as ``["classes"]``; empty when all of it is kept."""
+    if kind != "mot" or len(trajectories) == 0:
+        return []
+    has_scores, has_classes = bool((trajectories.scores != 1).any()), bool(trajectories.labels.any())
+    lost = ["scores"] if mot_layout == "gt" and has_scores else []
+    lost += ["classes"] if mot_layout == "result" and has_classes else []
+    return [*lost, "marks of filled rows"] if trajectories.filled.any() else lost
 
 
 def format_of(path: Path) -> Format:

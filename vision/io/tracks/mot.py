@@ -15,18 +15,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from vision.errors import InvalidInputError
-from vision.io.tracks.header import TracksHeader
 from vision.io.tracks.rows import Rows, to_trajectories
 from vision.io.writers.atomic import AtomicFile
 from vision.io.writers.mot import parse_mot_row
+from vision.io.writers.tracks_header import TracksHeader
 from vision.tracking.trajectories import Trajectories
 
 MotLayout = Literal["result", "gt"]
@@ -66,7 +67,8 @@ def read_mot_tracks(path: Path) -> tuple[Trajectories, TracksHeader]:
         scores=table[:, 6] if n_columns > 6 else None,
         labels=labels,
     )
-    return to_trajectories(rows, lambda row: _place(text, path, row), first_frame=1), TracksHeader()
+    place = partial(_place, text, path)
+    return to_trajectories(rows, place, first_frame=1, first_label=1), TracksHeader()
 
 
 def write_mot_tracks(
@@ -93,7 +95,7 @@ def write_mot_tracks(
 
 def _format_rows(trajectories: Trajectories, layout: MotLayout) -> Iterator[bytes]:
     boxes = trajectories.boxes.astype(np.float64)
-    columns = [trajectories.frames + 1, trajectories.ids, boxes[:, 0], boxes[:, 1]]
+    columns: list[npt.NDArray[Any]] = [trajectories.frames + 1, trajectories.ids, boxes[:, 0], boxes[:, 1]]
     columns += [boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]]
     if layout == "result":
         columns.append(trajectories.scores)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision.errors import InvalidInputError
+from vision.io.tracks.columns import MOST_CLASSES
 from vision.tracking.trajectories import Trajectories
 
 Column = npt.NDArray[Any]
@@ -41,13 +42,13 @@ class Rows:
     filled: Column | None = None
 
 
-def to_trajectories(rows: Rows, place: Place, *, first_frame: int = 0) -> Trajectories:
+def to_trajectories(rows: Rows, place: Place, *, first_frame: int = 0, first_label: int = 0) -> Trajectories:
     """Return the rows as a checked value.
 
     Args:
         rows: what the file holds; frames counted from 0 already.
         place: says where row r stands in the file, such as "tracks.csv line 12"; called for errors only.
-        first_frame: the number that the file gives to the first frame, for messages.
+        first_frame, first_label: the number that the file gives to the first frame and class, for messages.
 
     Raises:
         InvalidInputError: names the place of a number that is not finite or not whole, a frame before the first, an id
@@ -58,20 +59,28 @@ def to_trajectories(rows: Rows, place: Place, *, first_frame: int = 0) -> Trajec
     labels = np.zeros(n, np.int64) if rows.labels is None else rows.labels
     frames = _whole("frame", rows.frames, place, offset=first_frame)
     ids = _whole("track id", rows.ids, place)
-    labels = _whole("label", labels, place)
+    labels = _whole("class", labels, place, offset=first_label)
     _refuse(frames < 0, frames + first_frame, place, f"have a frame number from {first_frame}", "correct the row")
     _refuse(ids < 0, ids, place, "have a track id >= 0", "a file of detections has no ids: stride32 track --detections")
-    _refuse(labels < 0, labels, place, "have a label >= 0", "correct the class")
+    bad = (labels < 0) | (labels >= MOST_CLASSES)
+    limits = f"from {first_label} to {MOST_CLASSES - 1 + first_label}"
+    _refuse(bad, labels + first_label, place, f"have a class {limits}", "correct the class")
     boxes = np.asarray(rows.boxes, np.float64).reshape(n, 4)
     for name, column in (
         ("score", np.asarray(scores, np.float64)),
         *zip(("x1", "y1", "x2", "y2"), boxes.T, strict=True),
     ):
-        bad = ~(np.abs(column) <= _LARGEST_COORDINATE)
-        _refuse(bad, column, place, f"have a finite {name}", "correct or remove the row")
+        _refuse(
+            np.asarray(~(np.abs(column) <= _LARGEST_COORDINATE)),
+            column,
+            place,
+            f"have a finite {name}",
+            "correct or remove the row",
+        )
     sizes = boxes[:, 2:] - boxes[:, :2]
-    bad = (sizes < 0).any(axis=1)
-    _refuse(bad, sizes, place, "have a width and a height >= 0", "correct or remove the row")
+    _refuse(
+        np.asarray((sizes < 0).any(axis=1)), sizes, place, "have a width and a height >= 0", "correct or remove the row"
+    )
     _refuse_doubles(frames, ids, place, first_frame)
     return Trajectories(
         frames=frames,

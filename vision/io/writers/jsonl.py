@@ -113,5 +113,6 @@ def _parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
 def _to_result(row: dict[str, Any], path: str | Path, number: int) -> FrameResult:
     try:
         return FrameResult.from_dict(row)
-    except InvalidInputError as exc:
+    # Numbers that numpy or int() refuse are faults of the line as well.
+    except (ValueError, OverflowError, AttributeError) as exc:
         raise InvalidInputError(f"{path} line {number}: {exc}", path=path) from exc

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vision.errors import InvalidInputError
@@ -58,14 +57,13 @@ def names_by_label(names: dict[int, str]) -> tuple[str, ...]:
     return tuple(names.get(label, str(label)) for label in range(max(names) + 1))
 
 
-def estimate_fps(frames: Sequence[int], timestamps_s: Sequence[float]) -> float | None:
-    """Return the mean frames a second between the first and the last of the given times, or None when time stands.
+def estimate_fps(first: tuple[int, float] | None, last: tuple[int, float] | None) -> float | None:
+    """Return the mean frames a second between two (frame index, seconds); None when one is unknown or time stands.
 
-    Args:
-        frames: the first and the last frame index that has a time.
-        timestamps_s: their seconds.
+    >>> estimate_fps((0, 0.0), (50, 2.0))
+    25.0
     """
-    if len(frames) < 2 or frames[-1] <= frames[0] or timestamps_s[-1] <= timestamps_s[0]:
+    if first is None or last is None or last[0] <= first[0] or last[1] <= first[1]:
         return None
     # Files hold milliseconds: more digits would be noise.
-    return round((frames[-1] - frames[0]) / (timestamps_s[-1] - timestamps_s[0]), 3) or None
+    return round((last[0] - first[0]) / (last[1] - first[1]), 3) or None
