@@ -151,6 +151,9 @@ class RoiEmbedder:
 def pool_maps(maps: FeatureMaps, boxes: FloatArray) -> FloatArray:
     """Return the head's input float32 [N, C, P, Q] for boxes [N, 4] xyxy in pixels of the frame; see ``pool_boxes``."""
     network_boxes = torch.from_numpy(_visible_boxes(maps, as_boxes(boxes)))
+    if not len(network_boxes):
+        channels = pooled_channels([len(feature) for feature in maps.maps], maps.strides)
+        return np.zeros((0, channels, *GRID), np.float32)
     tensors = [torch.from_numpy(np.ascontiguousarray(feature)).unsqueeze(0) for feature in maps.maps]
     pooled: FloatArray = pool_boxes(tensors, maps.strides, network_boxes).numpy()
     return pooled
