@@ -160,7 +160,8 @@ class Tracks:
         object.__setattr__(self, "scores", as_column("scores", self.scores, np.float32, len(boxes)))
         for name in ("ids", "labels", "states", "ages", "time_since_update", "detection_index"):
             object.__setattr__(self, name, as_column(name, getattr(self, name), np.int64, len(boxes)))
-        if len(np.unique(self.ids)) != len(boxes):
+        # Trackers report by rising id; only other orders need the sort.
+        if not (self.ids[1:] > self.ids[:-1]).all() and len(np.unique(self.ids)) != len(boxes):
             raise InvalidInputError(
                 f"track ids must be unique in a frame, got {self.ids.tolist()}; use one tracker per stream"
             )

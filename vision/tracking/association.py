@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -80,13 +81,17 @@ class Association:
     ) -> None:
         self.table, self.gallery, self.found = table, gallery, found
         self.config, self.noise, self.frames = config, noise, frames
-        self.predicted = cxcyah_to_xyxy(table["mean"][:, :4])
         # One comparison for all stages; None when every pair may match.
         self.compatible = labels_agree(table["labels"], found.labels) if config.per_class else None
         self.uses_appearance = gallery is not None and found.embeddings is not None
         self.free_tracks = np.ones(len(table), bool)
         self.free_found = np.ones(len(found), bool)
         self.matches: list[Matches] = []
+
+    @cached_property
+    def predicted(self) -> Boxes:
+        """Predicted boxes float64 [C, 4] xyxy of all tracks; appearance alone never asks for them."""
+        return cxcyah_to_xyxy(self.table["mean"][:, :4])
 
     def run(self) -> Matches:
         """Return matched track rows and detections."""

@@ -60,10 +60,11 @@ def appearance_cost(gallery: Gallery, rows: Indices, columns: Indices, embedding
     """
     costs = np.full(len(rows), np.inf, np.float32)
     has_memory = gallery.written[rows] > 0
-    quick = np.flatnonzero(is_unrivalled(rows, columns) & has_memory)
-    costs[quick] = gallery.latest_distance(rows[quick], embeddings[columns[quick]])
-    full = has_memory.copy()
-    full[quick[costs[quick] <= limit]] = False
-    rest = np.flatnonzero(full)
-    costs[rest] = gallery.cosine_distance(rows[rest], embeddings[columns[rest]])
+    quick = (is_unrivalled(rows, columns) & has_memory).nonzero()[0]
+    if len(quick):
+        costs[quick] = gallery.latest_distance(rows[quick], embeddings[columns[quick]])
+        has_memory[quick[costs[quick] <= limit]] = False
+    rest = has_memory.nonzero()[0]
+    if len(rest):
+        costs[rest] = gallery.cosine_distance(rows[rest], embeddings[columns[rest]])
     return costs

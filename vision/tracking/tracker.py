@@ -137,8 +137,11 @@ class Tracker:
 
     def _usable_rows(self, detections: Detections) -> Indices:
         """Return the numbers of rows with an area and a sufficient score."""
-        size = detections.boxes[:, 2:] - detections.boxes[:, :2]
-        return np.flatnonzero((size > 0).all(axis=1) & (detections.scores >= self.config.lowest_conf))
+        boxes = detections.boxes
+        usable = detections.scores >= self.config.lowest_conf
+        usable &= boxes[:, 2] > boxes[:, 0]
+        usable &= boxes[:, 3] > boxes[:, 1]
+        return usable.nonzero()[0]
 
     def _found(self, detections: Detections, usable: Indices) -> Found:
         """Return the usable rows in the tracker's terms; raises for embeddings that cannot be compared."""
@@ -146,8 +149,10 @@ class Tracker:
         if len(usable) < len(detections):
             boxes, scores, labels = boxes[usable], scores[usable], labels[usable]
         corners = boxes.astype(np.float64)
-        sure = scores >= self.config.high_conf
-        high = None if sure.all() else np.flatnonzero(sure)
+        high = None
+        if self.config.low_conf < self.config.high_conf:
+            sure = (scores >= self.config.high_conf).nonzero()[0]
+            high = sure if len(sure) < len(scores) else None
         embeddings = self._unit_embeddings(detections, usable, high)
         return Found(xyxy_to_cxcyah(corners), corners, scores, labels, embeddings, high)
 
@@ -164,7 +169,7 @@ class Tracker:
                 actual=str(width),
             )
         if high is None:
-            return unit_rows(detections.embeddings[usable])
+            return unit_rows(detections.embeddings if len(usable) == len(detections) else detections.embeddings[usable])
         embeddings = np.zeros((len(usable), width), np.float32)
         embeddings[high] = unit_rows(detections.embeddings[usable[high]])
         return embeddings
@@ -227,8 +232,8 @@ class Tracker:
         if config.max_age_s and self._clock.has_time:
             too_long = table["unseen_s"] > config.max_age_s
         # SORT gives tentative tracks the same age, but never more than one frame: they have proven nothing.
-        early = ~table["confirmed"] & (missing > 0)
-        ended = np.flatnonzero(too_long | early)
+        too_long |= ~table["confirmed"] & (missing > 0)
+        ended = too_long.nonzero()[0]
         if not len(ended):
             return detection_index
         sources, targets = table.remove(ended)
@@ -274,8 +279,8 @@ class Tracker:
         shown = table["time_since_update"] <= config.output_coasting
         if not config.output_tentative:
             shown &= table["confirmed"]
-        rows = np.flatnonzero(shown)
-        rows = rows[np.argsort(table["ids"][rows])]
+        rows = shown.nonzero()[0]
+        rows = rows[table["ids"][rows].argsort()]
         boxes, sources = cxcyah_to_xyxy(table["mean"][rows, :4]), detection_index[rows]
         if config.output_boxes == "detected":
             seen = sources >= 0
