@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-from vision.errors import InvalidInputError, StateError
+from vision.errors import StateError
 from vision.prefetch import prefetch
-from vision.types import Detections, Frame, FrameResult, Tracks
+from vision.timing import timed
+from vision.tracking.stream import advance
+from vision.types import Detections, Frame, FrameResult
 
 if TYPE_CHECKING:
     from vision.classification.classifier import FrameClassifier
@@ -57,17 +58,25 @@ class Pipeline:
             raise StateError("the pipeline was closed and can process no more frames; build a new one")
         timings_ms: dict[str, float] = {}
         if detections is None and self.detector is not None:
-            with _timed(timings_ms, "detect"):
+            with timed(timings_ms, "detect"):
                 detections = self.detector.detect([frame])[0]
         if detections is not None and self.embedder is not None:
-            with _timed(timings_ms, "embed"):
+            with timed(timings_ms, "embed"):
                 detections = detections.with_embeddings(self.embedder.embed(frame, detections.boxes))
         tracks = None
         if self.tracker is not None:
-            tracks = self._track(frame, detections if detections is not None else Detections.empty(), timings_ms)
+            tracks = advance(
+                self.tracker,
+                self.camera,
+                detections if detections is not None else Detections.empty(),
+                frame.image,
+                frame_index=frame.index,
+                timestamp_s=frame.timestamp_s,
+                timings_ms=timings_ms,
+            )
         classification = None
         if self.classifier is not None:
-            with _timed(timings_ms, "classify"):
+            with timed(timings_ms, "classify"):
                 classification = self.classifier.classify([frame])[0]
         return FrameResult(
             frame.index,
@@ -79,23 +88,6 @@ class Pipeline:
             timings_ms=timings_ms,
             classification=classification,
         )
-
-    def _track(self, frame: Frame, detections: Detections, timings_ms: dict[str, float]) -> Tracks:
-        """Return the tracks of a frame; one that the tracker refuses leaves no trace in the camera motion either."""
-        assert self.tracker is not None
-        motion = None
-        if self.camera is not None:
-            with _timed(timings_ms, "camera"):
-                motion = self.camera.estimate(frame.image, detections.boxes)
-        try:
-            with _timed(timings_ms, "track"):
-                return self.tracker.update(
-                    detections, frame_index=frame.index, timestamp_s=frame.timestamp_s, camera_motion=motion
-                )
-        except InvalidInputError:
-            if self.camera is not None:
-                self.camera.undo()
-            raise
 
     def run(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, FrameResult]]:
         """Yield each frame with its result, in order; reading, processing and the caller's own work overlap.
@@ -117,11 +109,3 @@ class Pipeline:
         """Refuse further frames and let go of networks and tracks."""
         self._closed = True
         self.detector = self.embedder = self.camera = self.tracker = self.classifier = None
-
-
-@contextmanager
-def _timed(timings_ms: dict[str, float], stage: str) -> Iterator[None]:
-    """Store the wall time of the block in milliseconds."""
-    start = time.perf_counter()
-    yield
-    timings_ms[stage] = (time.perf_counter() - start) * 1e3

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, Self, get_args
 
 import cv2
@@ -81,6 +82,10 @@ class CameraMotion:
     def reset(self) -> None:
         """Forget the last picture and the counts, as at the start of another stream."""
         self._state = self._state_before = CameraState()
+
+    def forget(self) -> None:
+        """Forget the last picture but not the counts: the next one is the first of a new comparison."""
+        self._state = self._state_before = replace(self._state, grey=None, corners=NO_CORNERS, size_hw=(0, 0))
 
     def undo(self) -> None:
         """Forget the last picture given to ``estimate``: for a frame that was then refused. One step, not saved."""

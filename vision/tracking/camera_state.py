@@ -22,7 +22,7 @@ class CameraState:
     """The last picture and what happened so far. Its arrays are never written to.
 
     Attributes:
-        grey: uint8 [h, w], the last picture, shrunk; None before the first.
+        grey: uint8 [h, w], the last picture, shrunk; None if there is none to compare with.
         corners: float32 [P, 2], corners of ``grey`` to follow; empty for ECC.
         size_hw: height and width in pixels of the last frame.
         frames: pictures seen.
@@ -70,12 +70,11 @@ class CameraState:
         """Return the state that ``to_arrays`` gave; raises InvalidInputError when the arrays do not fit."""
         _check_arrays(arrays)
         frames, *counts = arrays["counts"].tolist()
-        if not frames:
-            return cls()
+        has_picture = arrays["grey"].size > 0
         height, width = arrays["size_hw"].tolist()
         last_failure = str(arrays["last_failure"])
         return cls(
-            grey=arrays["grey"].copy(),
+            grey=arrays["grey"].copy() if has_picture else None,
             corners=arrays["corners"].copy(),
             size_hw=(height, width),
             frames=frames,
@@ -95,7 +94,7 @@ def _check_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         and (_is(corners, np.float32, 2) and corners.shape[1] == 2 and bool(np.isfinite(corners).all()))
         and (_is(size_hw, np.int64, 1) and len(size_hw) == 2)
         and (_is(counts, np.int64, 1) and len(counts) == 1 + len(MotionFailure) and bool((counts >= 0).all()))
-        and (counts[0] == 0 or (grey.size > 0 and bool((size_hw > 0).all())))
+        and (grey.size == 0 or bool((size_hw > 0).all()))
         and str(arrays["last_failure"]) in ("", *MotionFailure)
     )
     if not fits:

@@ -220,6 +220,17 @@ def test_reset_is_a_new_beginning() -> None:
     np.testing.assert_array_equal(camera.estimate(view(texture(), pose())), np.eye(2, 3))
 
 
+def test_forget_keeps_the_counts() -> None:
+    camera = CameraMotion()
+    for seed in (0, 1):
+        camera.estimate(view(texture(seed), pose()))
+    camera.forget()
+    resumed = CameraMotion.from_arrays(camera.to_arrays())
+    for one in (camera, resumed):
+        np.testing.assert_array_equal(one.estimate(view(texture(1), pose(9))), np.eye(2, 3))
+        assert (one.frames, sum(one.failures.values()), one.last_failure) == (3, 1, None)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_undo_forgets_one_picture(method: Any) -> None:
     pictures = [view(texture(), pose(5 * i)) for i in range(3)]
