@@ -108,7 +108,8 @@ class Trajectories:
     def from_results(cls, results: Iterable[FrameResult]) -> Self:
         """Return the confirmed tracks of each frame in which they were seen, as the MOT writer counts them.
 
-        Tentative and coasting tracks are left out, and so are frames without a tracker's output.
+        Tentative and coasting tracks are left out, and so are frames without a tracker's output. A row without a
+        detection behind it (``detection_index`` -1, as offline results have) is marked ``filled``.
         """
         frames: list[IntArray] = []
         seen: list[Tracks] = []
@@ -125,7 +126,8 @@ class Trajectories:
             name: np.concatenate([getattr(tracks, name) for tracks in seen])
             for name in ("ids", "boxes", "scores", "labels")
         }
-        return cls(frames=np.concatenate(frames), filled=np.zeros(len(columns["ids"]), np.bool_), **columns)
+        filled = np.concatenate([tracks.detection_index < 0 for tracks in seen])
+        return cls(frames=np.concatenate(frames), filled=filled, **columns)
 
 
 def _as_index(name: str, value: object, length: int) -> IntArray:
