@@ -22,6 +22,7 @@ from vision.reid.config import EmbedderConfig
 from vision.runtime.config import RuntimeConfig
 from vision.toml_text import format_toml
 from vision.tracking.config import TrackerConfig
+from vision.tracking.offline_config import OfflineConfig
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -39,6 +40,7 @@ class PipelineConfig:
         detection: the detector and how its output is filtered.
         embedding: the appearance network, or model "none".
         tracking: the tracker.
+        offline: what is done to the tracks when the sequence is over, where that is asked for.
         classification: the classifier of whole frames.
         runtime: device, engine and precision of the networks.
     """
@@ -46,6 +48,7 @@ class PipelineConfig:
     detection: DetectorConfig = field(default_factory=DetectorConfig)
     embedding: EmbedderConfig = field(default_factory=EmbedderConfig)
     tracking: TrackerConfig = field(default_factory=TrackerConfig)
+    offline: OfflineConfig = field(default_factory=OfflineConfig)
     classification: ClassifierConfig = field(default_factory=ClassifierConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 

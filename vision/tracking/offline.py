@@ -100,8 +100,10 @@ def _long_and_sure(trajectories: Trajectories, ids: IntArray, config: OfflineCon
     _, track = np.unique(ids, return_inverse=True)
     seen = seen_rows(trajectories).astype(np.float64)
     lengths = np.bincount(track, seen)
-    means = np.bincount(track, seen * trajectories.scores) / np.maximum(lengths, 1)
-    return np.asarray(((lengths >= config.min_length) & (means >= config.min_score))[track])
+    kept = lengths >= config.min_length
+    if config.min_score is not None:
+        kept &= np.bincount(track, seen * trajectories.scores) / np.maximum(lengths, 1) >= config.min_score
+    return np.asarray(kept[track])
 
 
 def _smoothed(runs: FrameRuns, boxes: Array, config: OfflineConfig) -> Array:

@@ -26,7 +26,7 @@ class OfflineConfig:
         link_max_cosine_distance: largest cosine distance of the two mean embeddings, in [0, 2]. It belongs to the
             embedder. Not used for tracks without embeddings.
         min_length: frames in which a track was seen at least, >= 0; shorter ones are removed. 0 and 1 keep all.
-        min_score: lowest mean score of a track, any finite number or -inf; -inf keeps all.
+        min_score: lowest mean score of a track, any finite number; None keeps all.
         rts: replace each seen box by the Rauch-Tung-Striebel smoother's, which knows the frames after it as well.
         gaps: how frames are filled in which a track was not seen: "linear" on a straight line between the boxes around
             them; "gaussian" by Gaussian process regression, which smooths the seen boxes too (StrongSORT, section 3.4);
@@ -43,7 +43,7 @@ class OfflineConfig:
     link_max_distance: float = 1.0
     link_max_cosine_distance: float = 0.3
     min_length: int = 5
-    min_score: float = -math.inf
+    min_score: float | None = None
     rts: bool = True
     gaps: Literal["none", "linear", "gaussian", "rts"] = "linear"
     max_gap: int = 20
@@ -58,7 +58,7 @@ class OfflineConfig:
         for name in ("link_gate", "link_max_distance", "std_weight_position", "std_weight_velocity"):
             self._check(name, 0 < getattr(self, name) < math.inf, "> 0 and finite")
         self._check("link_max_cosine_distance", 0 <= self.link_max_cosine_distance <= 2, "in [0, 2]")
-        self._check("min_score", self.min_score < math.inf, "below infinity")
+        self._check("min_score", self.min_score is None or math.isfinite(self.min_score), "finite or none")
         self._check("gaussian_tau", 1 < self.gaussian_tau < math.inf, "> 1 and finite")
         self._check("gaps", self.gaps in GAP_METHODS, "one of " + ", ".join(GAP_METHODS))
 
