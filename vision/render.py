@@ -7,7 +7,7 @@ second that commands without pictures need not pay.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,10 +47,19 @@ class Annotator:
         class_names: name of each label; labels beyond it are shown as numbers.
         trace_length: frames of each track's path that are drawn, 0 for none.
         mask_opacity: strength of the segmentation's colours, 0 to 1.
+        overlay: draws more onto each picture [H, W, 3], in place and above all else; such as CounterOverlay.
     """
 
-    def __init__(self, class_names: Sequence[str] = (), *, trace_length: int = 40, mask_opacity: float = 0.5) -> None:
+    def __init__(
+        self,
+        class_names: Sequence[str] = (),
+        *,
+        trace_length: int = 40,
+        mask_opacity: float = 0.5,
+        overlay: Callable[[ImageArray], None] | None = None,
+    ) -> None:
         self._class_names = tuple(class_names)
+        self._overlay = overlay
         self._trace_length = trace_length
         self._mask_opacity = mask_opacity
         self._pens: _Pens | None = None
@@ -72,6 +81,8 @@ class Annotator:
             self._draw_detections(picture, result.detections)
         if result.classification is not None:
             write_classification(picture, result.classification)
+        if self._overlay is not None:
+            self._overlay(picture)
         return picture
 
     def _draw_tracks(self, picture: ImageArray, tracks: Tracks) -> None:

@@ -51,6 +51,7 @@ class Counting:
         self.zones: tuple[ZoneCounter, ...] = ()
         self.frames = 0
         self._last: Moment | None = None
+        self._is_finished = False
         self._labels = {counter.name: find_labels(counter, self.class_names) for counter in (*spec.lines, *spec.zones)}
 
     @property
@@ -112,11 +113,11 @@ class Counting:
         return events
 
     def finish(self) -> list[Event]:
-        """Return the last events, at the end of the run; call it once, before ``totals``."""
+        """Return the last events, at the end of the run and before ``totals``; a second call returns none."""
         events: list[Event] = []
-        if self._last is not None:
-            for counter in self.counters:
-                events += counter.finish()
+        for counter in () if self._is_finished else self.counters:
+            events += counter.finish()
+        self._is_finished = True
         return events
 
     def totals(self) -> dict[str, Any]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vision.cli.counts import CountPlan, overlay_of
 from vision.errors import ConfigError, OutputExistsError, closest_hint
 
 if TYPE_CHECKING:
     from vision.config import PipelineConfig
     from vision.io.writers.base import Writer
-    from vision.types import Frame
+    from vision.types import Frame, ImageArray
 
 STDOUT = Path("-")
 
@@ -50,6 +51,7 @@ class OutputPlan:
         images: a folder of annotated pictures.
         sheet: picture with a few annotated frames of the whole run.
         config: file that records the effective settings, written at the end.
+        counting: counters of lines and zones, and maps of where tracks were.
         coco_gt: COCO annotations that give the image ids of ``coco``.
         overwrite: replace what exists.
     """
@@ -65,6 +67,7 @@ class OutputPlan:
     embeddings: Path | None = None
     sheet: Path | None = None
     config: Path | None = None
+    counting: CountPlan = field(default_factory=CountPlan)
     coco_gt: Path | None = None
     overwrite: bool = False
 
@@ -76,11 +79,12 @@ class OutputPlan:
             jsonl=self.jsonl or folder / "results.jsonl",
             video=self.video or (folder / "annotated.mp4" if video else None),
             config=self.config or folder / "config.toml",
+            counting=self.counting.with_folder(folder),
         )
 
     def or_stdout(self) -> OutputPlan:
         """Return the plan, with JSON lines on stdout when nothing else is wanted and no terminal would show them."""
-        return self if self.paths() or sys.stdout.isatty() else replace(self, jsonl=STDOUT)
+        return self if self.paths() or self.counting or sys.stdout.isatty() else replace(self, jsonl=STDOUT)
 
     def paths(self) -> list[Path]:
         """Return every planned output, stdout included."""
@@ -97,7 +101,7 @@ class OutputPlan:
             self.sheet,
             self.config,
         )
-        return [path for path in named if path is not None]
+        return [*(path for path in named if path is not None), *self.counting.paths()]
 
     def refuse_existing(self, source: str | None = None) -> None:
         """Raise OutputExistsError if an output exists and may not be replaced, ConfigError if two outputs are one file.
@@ -129,9 +133,14 @@ class OutputPlan:
     def open(self, run: RunFacts) -> Iterator[list[Writer]]:
         """Open the writers; on leaving they are closed, which gives the files their final names."""
         with ExitStack() as stack:
-            yield [stack.enter_context(writer) for writer in self._build(run)]
+            max_gap = run.settings.tracking.max_age
+            counted = self.counting.build(run.class_names, max_gap, run.source, self.overwrite)
+            writers = [stack.enter_context(writer) for writer in counted]
+            overlay = overlay_of(writers) if writers else None
+            writers += [stack.enter_context(writer) for writer in self._build(run, overlay)]
+            yield writers
 
-    def _build(self, run: RunFacts) -> Iterator[Writer]:
+    def _build(self, run: RunFacts, overlay: Callable[[ImageArray], None] | None) -> Iterator[Writer]:
         """Yield a writer for each output; their imports stay here, for a MOT file needs no drawing."""
         if self.mot is not None:
             from vision.io.writers.mot import MotWriter
@@ -171,15 +180,15 @@ class OutputPlan:
         if self.coco is not None:
             yield self._build_coco(self.coco, run.class_names)
         if self.video is not None or self.images is not None or self.sheet is not None:
-            yield from self._build_drawn(run)
+            yield from self._build_drawn(run, overlay)
 
-    def _build_drawn(self, run: RunFacts) -> Iterator[Writer]:
+    def _build_drawn(self, run: RunFacts, overlay: Callable[[ImageArray], None] | None) -> Iterator[Writer]:
         """Yield the writers of annotated pictures, which share one drawing of each frame."""
         from vision.cli.sheet import SharedAnnotator, SheetWriter
         from vision.io.writers.images import ImagesWriter
         from vision.io.writers.video import VideoWriter
 
-        annotator = SharedAnnotator(run.class_names)
+        annotator = SharedAnnotator(run.class_names, overlay=overlay)
         if self.video is not None:
             yield VideoWriter(self.video, fps=run.fps, annotator=annotator, overwrite=self.overwrite)
         if self.images is not None:
