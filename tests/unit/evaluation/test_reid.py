@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from vision.errors import InvalidInputError
-from vision.evaluation.reid import distance_limit, evaluate_embeddings, evaluate_reid, pair_distances, rank_curve
+from vision.evaluation.reid import (
+    distance_limit,
+    embed_folder,
+    evaluate_embeddings,
+    evaluate_reid,
+    pair_distances,
+    rank_curve,
+)
 
 
 def on_circle(*degrees):
@@ -99,6 +106,17 @@ def test_evaluate_reid_reads_the_held_out_people(flat_people):
     assert metrics == {"rank1": 1.0, "rank5": 1.0, "mAP": 1.0, "queries": 12.0}
     assert evaluate_reid(MeanColour(), flat_people, people=["0001", "0002"])["queries"] == 8.0
     assert evaluate_reid(MeanColour(), flat_people, holdout=0)["queries"] == 24.0
+
+
+def test_evaluate_reid_leaves_people_and_cameras_out(flat_people):
+    _, crops = embed_folder(MeanColour(), flat_people, holdout=2, exclude=1)
+    assert crops.people == ("0003", "0004")
+    _, crops = embed_folder(MeanColour(), flat_people, holdout=0, exclude=4)
+    assert crops.people == ("0000", "0001")
+    _, crops = embed_folder(MeanColour(), flat_people, holdout=0, cameras=(2,))
+    assert (len(crops), set(crops.camera_ids.tolist())) == (12, {2})
+    with pytest.raises(InvalidInputError, match="nobody was seen by two cameras"):
+        evaluate_reid(MeanColour(), flat_people, holdout=0, cameras=(2,))
 
 
 def test_the_distance_limit_counts_different_people_of_one_camera_only() -> None:
