@@ -44,7 +44,12 @@ DARK = Theme(
 
 
 def new_figure(
-    theme: Theme = LIGHT, *, size_in: tuple[float, float] = (6.4, 4.0), columns: int = 1, rows: int = 1
+    theme: Theme = LIGHT,
+    *,
+    size_in: tuple[float, float] = (6.4, 4.0),
+    columns: int = 1,
+    rows: int = 1,
+    heights: Sequence[float] | None = None,
 ) -> tuple[Any, list[Any]]:
     """Return a matplotlib figure and its axes, row by row, in the look of the theme.
 
@@ -52,6 +57,7 @@ def new_figure(
         theme: colours.
         size_in: width and height of the whole figure in inches of 120 pixels.
         columns, rows: of axes.
+        heights: of the rows, in relation to each other; equal by default.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -61,7 +67,8 @@ def new_figure(
     except ImportError as exc:
         raise MissingDependencyError("matplotlib", extra="train", purpose="drawing plots") from exc
     figure = Figure(figsize=size_in, dpi=DPI, facecolor=theme.background, layout="constrained")
-    axes = [figure.add_subplot(rows, columns, index + 1) for index in range(rows * columns)]
+    grid = figure.add_gridspec(rows, columns, height_ratios=heights)
+    axes = [figure.add_subplot(grid[index]) for index in range(rows * columns)]
     for item in axes:
         _dress(item, theme)
     return figure, axes

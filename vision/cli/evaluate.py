@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from vision.cli.eval_detector import detector_command
+from vision.cli.eval_track import track_command
 from vision.cli.extras import needs_extra
 from vision.cli.options import Device, Overrides
 from vision.errors import ConfigError
@@ -22,6 +23,7 @@ app = typer.Typer(help="Measure a model or tracking results on ground truth.", n
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")]
 
 app.command("detector")(detector_command)
+app.command("track")(track_command)
 
 
 @app.command("embedder")
@@ -100,26 +102,6 @@ def classifier_command(
         typer.echo("rows are true classes, columns predicted ones:")
         for name, row in zip(classifier.class_names, matrix.tolist(), strict=True):
             typer.echo(f"{name:20}" + "".join(f"{count:>6}" for count in row))
-    return 0
-
-
-@app.command("track")
-def track_command(
-    gt: Annotated[Path, typer.Option("--gt", metavar="DIR", help="Folder of SEQ/gt/gt.txt.")],
-    results: Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of SEQ.txt in MOT rows.")],
-    as_json: Json = False,
-) -> int:
-    """Print HOTA, MOTA, IDF1 and counts of MOT results for each sequence and together."""
-    with needs_extra("eval", "scoring tracks"):
-        from vision.evaluation.tracking import evaluate_mot
-    scores = evaluate_mot(gt, results)
-    if as_json:
-        typer.echo(json.dumps(scores, indent=2))
-        return 0
-    names = list(next(iter(scores.values())))
-    typer.echo(f"{'':20}" + "".join(f"{name:>9}" for name in names))
-    for sequence, row in scores.items():
-        typer.echo(f"{sequence:20}" + "".join(f"{row[name]:>9.4g}" for name in names))
     return 0
 
 

@@ -147,7 +147,14 @@ def _kind(image: AnnotatedImage, box: FloatArray, label: int, taken: set[int]) -
 
 
 def _crop(picture: ImageArray, box: FloatArray) -> tuple[ImageArray, FloatArray]:
-    """Return a square tile with the surroundings of the box, as far as the picture goes, and the box in its pixels.
+    """Return a tile of the box's surroundings, and the box in its pixels."""
+    tile, moved = crop_around(picture, box, box[None])
+    return tile, moved[0]
+
+
+def crop_around(picture: ImageArray, box: FloatArray, boxes: FloatArray) -> tuple[ImageArray, FloatArray]:
+    """Return a square tile with the surroundings of ``box`` [4], as far as the picture goes, and ``boxes`` [N, 4] in
+    its pixels, cut off at its border.
 
     The tile has its final size before anything is drawn: lines and letters are then alike on all tiles.
     """
@@ -164,7 +171,7 @@ def _crop(picture: ImageArray, box: FloatArray) -> tuple[ImageArray, FloatArray]
     matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     tile = cv2.warpAffine(picture, matrix, (ERROR_TILE, ERROR_TILE), flags=method, borderValue=BORDER_RGB)
-    moved = (box - np.array([left, top, left, top])) * scale
+    moved = (boxes - np.array([left, top, left, top])) * scale
     return np.asarray(tile, np.uint8), moved.clip(0, ERROR_TILE).astype(np.float32)
 
 

@@ -34,12 +34,16 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of plain text below a header, as many in each row as in the header."""
+    """Rows of plain text below a header, as many in each row as in the header.
+
+    ``links`` are the addresses that the first texts of the rows lead to, one a row, empty for none; () has no links.
+    """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    links: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 from vision.report.content import Picture, Table
 
@@ -78,23 +79,34 @@ def html_facts(rows: Sequence[tuple[str, str]]) -> str:
     return f'<div class="scroll"><table><tbody>{cells}</tbody></table></div>' if cells else ""
 
 
-def html_table(table: Table) -> str:
-    """Return a table with its title and note; a long one is folded."""
+def html_table(table: Table, *, fold: bool = True) -> str:
+    """Return a table with its title and note; a long one is folded unless ``fold`` is False."""
     head = "".join(
         f'<th scope="col"{_class("number" if _is_number_column(table, index) else "")}>{escape(text)}</th>'
         for index, text in enumerate(table.header)
     )
-    rows = "".join(f"<tr>{_cells(table, row)}</tr>" for row in table.rows)
+    links = table.links or ("",) * len(table.rows)
+    rows = "".join(f"<tr>{_cells(table, row, link)}</tr>" for row, link in zip(table.rows, links, strict=True))
     body = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    if len(table.rows) > LONG_TABLE:
-        body = f"<details><summary>{len(table.rows)} rows</summary>{body}</details>"
+    if fold and len(table.rows) > LONG_TABLE:
+        body = html_folded(f"{len(table.rows)} rows", body)
     title = f"<h3>{escape(table.title)}</h3>" if table.title else ""
     return title + html_text(table.note, "note") + body
+
+
+def html_folded(summary: str, content: str) -> str:
+    """Return HTML that opens when its summary is clicked."""
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
 def html_plots(pictures: Sequence[Picture]) -> str:
     """Return plots side by side where there is room."""
     return f'<div class="figures">{"".join(_figure(item) for item in pictures)}</div>' if pictures else ""
+
+
+def html_lanes(picture: Picture) -> str:
+    """Return a wide plot, which scrolls sideways where it would become too small to read."""
+    return _figure(picture, "wide lanes")
 
 
 def html_photos(pictures: Sequence[Picture]) -> str:
@@ -117,11 +129,17 @@ def data_uri(image: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
 
 
-def _cells(table: Table, row: Sequence[str]) -> str:
+def _cells(table: Table, row: Sequence[str], link: str) -> str:
     return "".join(
-        f"<td{_class('number' if _is_number_column(table, index) else '')}>{escape(text)}</td>"
+        f"<td{_class('number' if _is_number_column(table, index) else '')}>"
+        f"{html_link(text, link) if link and index == 0 else escape(text)}</td>"
         for index, text in enumerate(row)
     )
+
+
+def html_link(text: str, address: str) -> str:
+    """Return a link to another page beside this one; ``address`` is a relative path, not yet quoted."""
+    return f'<a href="{escape(quote(address))}">{escape(text)}</a>'
 
 
 def _is_number_column(table: Table, index: int) -> bool:
