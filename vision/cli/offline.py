@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from vision.cli.frames import RunSummary
     from vision.cli.outputs import OutputPlan, RunFacts
-    from vision.io.sources import Source
+    from vision.io.writers.base import Writer
     from vision.types import Frame, FrameResult
 
     Results = Iterator[tuple[Frame | None, FrameResult]]
@@ -25,46 +26,71 @@ Offline = Annotated[
     ),
 ]
 
-REMEDY = "record it to a file first, or leave --offline out"
 
-
-def refuse_live(source: str | None, opened: Source | None = None) -> None:
-    """Raise ConfigError for a source that never ends or cannot be read a second time."""
+def refuse_live(source: str) -> None:
+    """Raise ConfigError for a SOURCE that may never end or cannot be read a second time, before it is opened."""
     from vision.errors import ConfigError
 
-    live = opened is not None and opened.kind == "stream"
-    if source is not None and (live or source == "-" or "://" in source):
-        what = "standard input" if source == "-" else "a live stream"
-        raise ConfigError(
-            f"--offline needs a source that ends and can be read twice (a video file, pictures), got {what}; {REMEDY}",
-            expected="a video file or pictures",
-            actual=what,
-        )
+    kinds = {
+        "standard input": source == "-",
+        "an address": "://" in source,
+        "a camera": source.isdecimal() and not Path(source).exists(),
+    }
+    for what, holds in kinds.items():
+        if holds:
+            raise ConfigError(
+                f"--offline needs a source that ends and can be read twice (a video file, pictures), got {what}; "
+                "record it to a file first, or leave --offline out",
+                expected="a video file or pictures",
+                actual=what,
+            )
 
 
-def write_offline(
-    results: Results, plan: OutputPlan, facts: RunFacts, total: int | None, source: str | None, max_frames: int | None
-) -> tuple[RunSummary, list[object]]:
-    """Consume ``results``, refine their tracks and write them; return the summary and the writers, closed.
+def write_run(
+    results: Results,
+    plan: OutputPlan,
+    facts: RunFacts,
+    total: int | None,
+    *,
+    offline: bool,
+    pictures: str | None = None,
+    max_frames: int | None = None,
+) -> tuple[RunSummary, Sequence[Writer]]:
+    """Write the tracks of a run frame by frame, or refined at its end; return its summary and the closed writers.
 
-    Only boxes and numbers are kept in between. Pictures that an output draws on are read from ``source`` once more.
+    Args:
+        results: each frame with its result; consumed.
+        plan: the outputs.
+        facts: what the writers need to know.
+        total: frames to expect, or None.
+        offline: refine the tracks first. Only boxes and numbers are kept until then.
+        pictures: the source, which is then read again for outputs that draw; None has no pictures.
+        max_frames: frames to read of it.
     """
     from vision.cli.frames import write_frames
+
+    if not offline:
+        with plan.open(facts) as writers:
+            return write_frames(results, writers, "track", total), writers
     from vision.io.writers.recording import RecordingWriter
 
     recording = RecordingWriter()
     first = write_frames(results, [recording], "track", total)
     refined = recording.recorder.results(facts.settings.offline)
-    if source is not None and plan.needs_pictures():
-        again: Results = _with_pictures(source, refined, max_frames)
-    else:
-        again = ((None, result) for result in refined)
+    again: Results = ((None, result) for result in refined)
+    if pictures is not None and _draws(plan):
+        again = _with_pictures(pictures, refined, max_frames)
     with plan.open(facts) as writers:
         second = write_frames(again, writers, "write", len(recording.recorder))
-    summary = replace(second, seconds=first.seconds + second.seconds)
-    summary.interrupted = first.interrupted or second.interrupted
     typer.echo(f"offline: {len(first.track_lengths)} tracks became {len(second.track_lengths)}", err=True)
-    return summary, list(writers)
+    interrupted = first.interrupted or second.interrupted
+    return replace(second, seconds=first.seconds + second.seconds, interrupted=interrupted), writers
+
+
+def _draws(plan: OutputPlan) -> bool:
+    """Return whether an output needs the pictures of the source."""
+    drawn = (plan.video, plan.images, plan.sheet, plan.counting.heatmap, plan.counting.trajectories)
+    return any(path is not None for path in drawn)
 
 
 def _with_pictures(source: str, results: Iterator[FrameResult], max_frames: int | None) -> Results:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vision.cli import counts as counting
+from vision.cli import offline as offline_tracks
 from vision.cli import options
 from vision.tracking.config import PRESETS
 
@@ -69,7 +71,13 @@ def track(
     coco_video: CocoVideo = None,
     save_video: options.SaveVideo = None,
     detections: DetectionsFile = None,
+    offline: offline_tracks.Offline = False,
     out: Out = None,
+    count: counting.Count = None,
+    events: counting.Events = None,
+    counts: counting.Counts = None,
+    heatmap: counting.HeatmapFile = None,
+    trajectories: counting.TrajectoriesFile = None,
     appearance: Annotated[
         bool, typer.Option("--appearance/--no-appearance", help="Compare objects by their looks.")
     ] = True,
@@ -117,6 +125,10 @@ def track(
         raise typer.BadParameter("give a SOURCE (a video, a directory...), or --detections DET.txt")
     if source is None and save_video is not None:
         raise typer.BadParameter("--save-video needs a SOURCE to draw on; --detections holds no pictures")
+    if source is None and (heatmap is not None or trajectories is not None):
+        raise typer.BadParameter("--heatmap and --trajectories need a SOURCE to draw on; see stride32 tracks plot")
+    if offline and source is not None:
+        offline_tracks.refuse_live(source)
     from vision.cli.outputs import OutputPlan
 
     plan = OutputPlan(
@@ -126,6 +138,7 @@ def track(
         parquet=parquet,
         coco_video=coco_video,
         video=save_video,
+        counting=counting.plan_counts(count, events, counts, heatmap, trajectories),
         overwrite=overwrite,
     )
     if out is not None:
@@ -134,14 +147,16 @@ def track(
     plan.refuse_existing(source)
     if source is None:
         assert detections is not None
-        return _associate(detections, settings, plan, max_frames)
-    return _track_source(source, detections, settings, plan, max_frames)
+        return _associate(detections, settings, plan, max_frames, offline=offline)
+    return _track_source(source, detections, settings, plan, max_frames, offline=offline)
 
 
-def _associate(detections: Path, settings: PipelineConfig, plan: OutputPlan, max_frames: int | None) -> int:
+def _associate(
+    detections: Path, settings: PipelineConfig, plan: OutputPlan, max_frames: int | None, *, offline: bool
+) -> int:
     """Run the tracker alone over the frames of a detection file."""
-    from vision.cli.frames import report_run, write_frames
-    from vision.cli.outputs import RunFacts
+    from vision.cli.frames import report_run
+    from vision.cli.outputs import STDOUT, RunFacts
     from vision.io.writers.mot import read_mot
     from vision.tracking.tracker import Tracker
     from vision.types import Detections, FrameResult
@@ -157,18 +172,25 @@ def _associate(detections: Path, settings: PipelineConfig, plan: OutputPlan, max
             tracks = tracker.update(found, frame_index=index)
             yield None, FrameResult(frame_index=index, source=detections.name, detections=found, tracks=tracks)
 
-    with plan.open(RunFacts(settings=settings, source=str(detections))) as writers:
-        summary = write_frames(results(), writers, "track", total)
+    facts = RunFacts(settings=settings, source=str(detections))
+    summary, writers = offline_tracks.write_run(results(), plan, facts, total, offline=offline)
     plan.record(settings)
+    counting.print_counts(writers, to_stderr=plan.jsonl == STDOUT)
     return report_run(summary)
 
 
 def _track_source(
-    source: str, detections: Path | None, settings: PipelineConfig, plan: OutputPlan, max_frames: int | None
+    source: str,
+    detections: Path | None,
+    settings: PipelineConfig,
+    plan: OutputPlan,
+    max_frames: int | None,
+    *,
+    offline: bool,
 ) -> int:
     """Run the pipeline over the frames of a source, with the detector's or the file's detections."""
-    from vision.cli.frames import expected_frames, report_run, write_frames
-    from vision.cli.outputs import RunFacts
+    from vision.cli.frames import expected_frames, report_run
+    from vision.cli.outputs import STDOUT, RunFacts
     from vision.io.sources import open_source
     from vision.io.writers.mot import read_mot
 
@@ -184,9 +206,11 @@ def _track_source(
             facts = RunFacts(
                 settings=settings, source=source, class_names=pipeline.class_names or UNNAMED, fps=opened.fps
             )
-            with plan.open(facts) as writers:
-                summary = write_frames(results, writers, "track", total)
+            summary, writers = offline_tracks.write_run(
+                results, plan, facts, total, offline=offline, pictures=source, max_frames=max_frames
+            )
         plan.record(settings)
+        counting.print_counts(writers, to_stderr=plan.jsonl == STDOUT)
         return report_run(summary, len(opened.errors))
 
 
