@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vision.bank import PipelineBank
 from vision.classification.classifier import EngineClassifier
 from vision.classification.config import ClassifierConfig
 from vision.classification.registry import load_named_classifier, with_card_threshold
@@ -15,10 +16,11 @@ from vision.detection.tiles import TiledDetector
 from vision.pipeline import Pipeline
 from vision.reid.appearance import AppearanceEmbedder
 from vision.reid.config import EmbedderConfig
-from vision.reid.embedder import load_embedder
+from vision.reid.embedder import Embedder, load_embedder
 from vision.runtime.config import RuntimeConfig
 from vision.single_pass import is_single_pass, load_single_pass, load_with_backbone
 from vision.store import ModelCard, find_model
+from vision.tracking.bank import MAX_STREAMS, EmbedFrames, TrackerBank
 from vision.tracking.camera_motion import CameraMotion
 from vision.tracking.config import TrackerConfig
 from vision.tracking.tracker import Tracker
@@ -97,7 +99,40 @@ def build_pipeline(
         track: False to detect only; no embedder or tracker is loaded.
         classify: True to classify whole frames as well.
     """
-    embedder_card = _embedder_card(config.embedding) if track and config.tracking.appearance else None
+    detector, embedder = _build_networks(config, detect=detect, embed=track and config.tracking.appearance)
+    camera = build_camera_motion(config.tracking) if track else None
+    tracker = build_tracker(config.tracking) if track else None
+    classifier = build_frame_classifier(config.classification, config.runtime) if classify else None
+    return Pipeline(detector=detector, embedder=embedder, camera=camera, tracker=tracker, classifier=classifier)
+
+
+def build_bank(config: PipelineConfig, *, detect: bool = True, max_streams: int = MAX_STREAMS) -> PipelineBank:
+    """Return the pipeline of many streams: one detector and one embedder, a tracker and camera motion for each stream.
+
+    Args:
+        config: settings of all stages; those of the tracker hold for streams that are opened without their own.
+        detect: False when detections come from elsewhere; no detector is loaded.
+        max_streams: most streams at a time.
+    """
+    detector, embedder = _build_networks(config, detect=detect, embed=config.tracking.appearance)
+    trackers = TrackerBank(config.tracking, embed=_embed_frames(embedder), max_streams=max_streams)
+    return PipelineBank(detector=detector, trackers=trackers)
+
+
+def _embed_frames(embedder: AppearanceEmbedder | None) -> EmbedFrames | None:
+    """Return what embeds several frames at once; feature maps belong to one frame, so those go one by one."""
+    if embedder is None:
+        return None
+    if isinstance(embedder, Embedder):
+        return embedder.embed_frames
+    return lambda frames, boxes: [embedder.embed(frame, own) for frame, own in zip(frames, boxes, strict=True)]
+
+
+def _build_networks(
+    config: PipelineConfig, *, detect: bool, embed: bool
+) -> tuple[Detector | None, AppearanceEmbedder | None]:
+    """Return detector and embedder; a single-pass embedder is part of its detector."""
+    embedder_card = _embedder_card(config.embedding) if embed else None
     detector: Detector | None = None
     embedder: AppearanceEmbedder | None = None
     if detect and embedder_card is not None and is_single_pass(embedder_card):
@@ -108,7 +143,4 @@ def build_pipeline(
         detector = build_detector(config.detection, config.runtime) if detect else None
         if embedder_card is not None:
             embedder = build_embedder(config.embedding, config.runtime, config.detection)
-    camera = build_camera_motion(config.tracking) if track else None
-    tracker = build_tracker(config.tracking) if track else None
-    classifier = build_frame_classifier(config.classification, config.runtime) if classify else None
-    return Pipeline(detector=detector, embedder=embedder, camera=camera, tracker=tracker, classifier=classifier)
+    return detector, embedder

@@ -56,6 +56,16 @@ class Embedder:
         """
         return self.embed_crops([frame.image[rows, columns] for rows, columns in crop_slices(boxes, frame.size_hw)])
 
+    def embed_frames(self, frames: Sequence[Frame], boxes: Sequence[FloatArray]) -> list[FloatArray]:
+        """Return for each frame what ``embed`` gives with its boxes; the crops of all frames share batches."""
+        crops = [
+            [frame.image[rows, columns] for rows, columns in crop_slices(own, frame.size_hw)]
+            for frame, own in zip(frames, boxes, strict=True)
+        ]
+        embeddings = self.embed_crops([crop for own in crops for crop in own])
+        ends = np.cumsum([len(own) for own in crops])
+        return np.split(embeddings, ends[:-1]) if len(frames) else []
+
     def embed_crops(self, crops: Sequence[ImageArray]) -> FloatArray:
         """Return unit-norm float32 [N, D] of pictures uint8 [h, w, 3] RGB of any sizes, each showing one object.
 
