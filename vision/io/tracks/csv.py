@@ -72,10 +72,10 @@ def write_csv_tracks(
         output.write((",".join(COLUMNS) + "\n").encode())
         for part in _format_rows(trajectories, header or TracksHeader()):
             output.write(part)
+        output.commit()
     except BaseException:
         output.abort()
         raise
-    output.commit()
 
 
 def _format_rows(trajectories: Trajectories, header: TracksHeader) -> Iterator[bytes]:

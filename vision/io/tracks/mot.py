@@ -87,10 +87,10 @@ def write_mot_tracks(
     try:
         for part in _format_rows(trajectories, layout):
             output.write(part)
+        output.commit()
     except BaseException:
         output.abort()
         raise
-    output.commit()
 
 
 def _format_rows(trajectories: Trajectories, layout: MotLayout) -> Iterator[bytes]:

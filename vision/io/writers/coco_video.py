@@ -153,7 +153,13 @@ class CocoVideoWriter(Writer):
         tracks = reported_tracks(result.tracks)
         self._size_hw = self._size_hw or result.size_hw
         self._output.add(
-            result.frame_index, tracks.ids.tolist(), tracks.boxes, tracks.scores.tolist(), tracks.labels.tolist()
+            result.frame_index,
+            tracks.ids.tolist(),
+            tracks.boxes,
+            tracks.scores.tolist(),
+            tracks.labels.tolist(),
+            # Offline results have rows that no detection stood behind.
+            (tracks.detection_index < 0).tolist(),
         )
 
     def close(self) -> None:

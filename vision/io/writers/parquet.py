@@ -198,6 +198,8 @@ class ParquetWriter(Writer):
             source=result.source,
             timestamps_s=None if result.timestamp_s is None else np.full(n, result.timestamp_s),
             track_ids=objects.ids if isinstance(objects, Tracks) else None,
+            # Offline results have rows that no detection stood behind.
+            filled=objects.detection_index < 0 if isinstance(objects, Tracks) else None,
         )
 
     def close(self) -> None:
