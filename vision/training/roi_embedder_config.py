@@ -43,7 +43,7 @@ class RoiEmbedderTrainingConfig(TrainingConfig):
     width: int = 192
     depth: int = 2
     dropout: float = 0.2
-    epochs: int = 40
+    epochs: int = 24
     lr: float = 2e-3
     weight_decay: float = 0.05
     ema_decay: float = 0.998

@@ -28,13 +28,15 @@ class RoiEmbedderTask(LightningModule):
         self.config = config
         self.total_steps = 1.0
         self.network = RoiEmbeddingNetwork(channels, dim=config.dim, width=config.width, depth=config.depth)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.classifier = PeopleClassifier(config.dim, people)
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Return the loss of one batch of P people x K pasted crops."""
         pooled, person_ids = batch
-        raw, centred = self.network.features(pooled)
+        # A third faster on a CPU: nearly all layers are 1x1 convolutions.
+        raw, centred = self.network.features(pooled.contiguous(memory_format=torch.channels_last))
         logits, _ = self.classifier(F.dropout(centred, self.config.dropout, self.training), person_ids)
         losses = {
             "loss_class": F.cross_entropy(logits, person_ids, label_smoothing=self.config.label_smoothing),
