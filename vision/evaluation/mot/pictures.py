@@ -59,10 +59,10 @@ def find_frames(sequence: str, truth_path: Path, frames: Path | None, *, only: b
     )
 
 
-def switch_sheet(
+def switch_pictures(
     matches: Matches, objects: Sequence[ObjectSummary], switches: Sequence[Switch], frames: Path
-) -> tuple[ImageArray, int] | None:
-    """Return crops before and after switches, two tiles each, and the number shown; None when no picture can be read.
+) -> list[tuple[Switch, ImageArray]]:
+    """Return switches with two crops side by side, before and after; those whose pictures cannot be read are left out.
 
     The object is drawn in white, the results around it in the colours of their lanes. Switches of the worst objects
     come first, at most two of each as long as there are others.
@@ -84,15 +84,12 @@ def switch_sheet(
     shown = [place for place in range(len(chosen)) if {2 * place, 2 * place + 1} <= tiles.keys()]
     if len(shown) < len(chosen):
         log.warning("%d of %d switches have no pictures in %s", len(chosen) - len(shown), len(chosen), frames)
-    if not shown:
-        return None
-    pictures, captions = [], []
-    for place in shown:
-        switch = chosen[place]
-        pictures += [tiles[2 * place], tiles[2 * place + 1]]
-        captions.append(f"object {switch.object_id}, frame {switch.before_frame}: {switch.before_id}")
-        captions.append(f"frame {switch.frame}: {switch.after_id}, {switch.kind}")
-    return contact_sheet(pictures, columns=4, tile_width=ERROR_TILE, captions=captions), len(shown)
+    return [(chosen[place], _pair(chosen[place], tiles[2 * place], tiles[2 * place + 1])) for place in shown]
+
+
+def _pair(switch: Switch, before: ImageArray, after: ImageArray) -> ImageArray:
+    captions = [f"frame {switch.before_frame}: id {switch.before_id}", f"frame {switch.frame}: id {switch.after_id}"]
+    return contact_sheet([before, after], columns=2, tile_width=ERROR_TILE, captions=captions)
 
 
 def _choose(objects: Sequence[ObjectSummary], switches: Sequence[Switch]) -> list[Switch]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vision.evaluation.mot.matching import Matches, Switch, find_switches, match_sequence
 from vision.evaluation.mot.meanings import MEANINGS
-from vision.evaluation.mot.pictures import find_frames, switch_sheet
+from vision.evaluation.mot.pictures import find_frames, switch_pictures
 from vision.evaluation.mot.plots import MOST_LANES, alpha_figure, coverage_figure, sequences_figure, timeline_figure
 from vision.evaluation.mot.summary import ObjectSummary, TrackSummary, summarise_objects, summarise_tracks
 from vision.evaluation.tracking import COUNTS, Scores, SequenceScores, TrackingEvaluation
@@ -123,7 +123,12 @@ def _write_page(entry: _Page, folder: Path, frames: Path | None, notes: Sequence
         *(page.html_text(note, "warning") for note in own_notes),
         page.html_section("Tracks over time", page.html_lanes(timeline)),
         page.html_section("Objects", *_folded(_object_table(entry.objects))),
-        page.html_section("Switches", *_folded(_switch_table(entry)), page.html_photos(photos)),
+        page.html_section(
+            "Switches",
+            *_folded(_switch_table(entry)),
+            page.html_text(_photo_note(entry, photos), "note"),
+            page.html_plots(photos),
+        ),
         page.html_section("Results", *_folded(_track_table(entry.tracks))),
         page.html_section("Scores", page.html_plots(plots), page.html_table(_score_table(item.scores))),
     ]
@@ -264,15 +269,26 @@ def _folded(table: Table) -> list[str]:
 def _photos(entry: _Page, frames: Path | None, stem: str) -> list[Picture]:
     if frames is None or not entry.switches:
         return []
-    sheet = switch_sheet(entry.matches, entry.objects, entry.switches, frames)
-    if sheet is None:
-        return []
-    shown = f"{sheet[1]} of {len(entry.switches)} switches" if sheet[1] < len(entry.switches) else "All switches"
-    caption = (
+    shown = switch_pictures(entry.matches, entry.objects, entry.switches, frames)
+    return [
+        photo(
+            f"{stem}-switch-{number:02d}",
+            f"Object {switch.object_id}, frame {switch.frame}",
+            f"From id {switch.before_id} to id {switch.after_id}, {switch.kind}.",
+            picture,
+        )
+        for number, (switch, picture) in enumerate(shown, start=1)
+    ]
+
+
+def _photo_note(entry: _Page, photos: Sequence[Picture]) -> str:
+    if not photos:
+        return ""
+    shown = "All switches" if len(photos) == len(entry.switches) else f"{len(photos)} of {len(entry.switches)} switches"
+    return (
         f"{shown}, the worst objects first: the last frame of the old id beside the first of the new one. White is the "
         "object, strong the result that follows it, thin the other results."
     )
-    return [photo(f"{stem}-switches", "Before and after", caption, sheet[0])]
 
 
 def _share(part: int, whole: int) -> str:
