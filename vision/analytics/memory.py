@@ -32,19 +32,25 @@ class TrackMemory:
         dtype = np.dtype([(name, kind) for name, (kind, _) in every.items()])
         self._fresh = np.array([tuple(value for _, value in every.values())], dtype)
         self.rows: Rows = self._fresh[:0].copy()
+        # A column of the rows is strided; searching goes over a copy of its own.
+        self._ids: IntArray = np.zeros(0, np.int64)
 
     def find(self, ids: IntArray) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
         """Return the positions [M] of the tracks in ``rows``; unknown ids [M] get a new row, which moves the others."""
-        at = np.searchsorted(self.rows["id"], ids)
-        is_new = at == len(self.rows)
-        is_new[~is_new] = self.rows["id"][at[~is_new]] != ids[~is_new]
+        at = np.searchsorted(self._ids, ids)
+        is_new = at == len(self._ids)
+        is_new[~is_new] = self._ids[at[~is_new]] != ids[~is_new]
         if not is_new.any():
             return at
-        added = np.repeat(self._fresh, int(is_new.sum()))
-        added["id"] = ids[is_new]
-        rows = np.concatenate([self.rows, added])
-        self.rows = rows[np.argsort(rows["id"])]
-        return np.searchsorted(self.rows["id"], ids)
+        born = np.sort(ids[is_new])
+        added = np.repeat(self._fresh, len(born))
+        added["id"] = born
+        is_later = not len(self._ids) or born[0] > self._ids[-1]
+        self.rows = np.concatenate([self.rows, added])
+        if not is_later:
+            self.rows = self.rows[np.argsort(self.rows["id"])]
+        self._ids = np.ascontiguousarray(self.rows["id"])
+        return np.searchsorted(self._ids, ids)
 
     def expire(self, before: int) -> Rows:
         """Remove and return the rows of tracks that were last seen before the frame ``before``."""
@@ -52,4 +58,5 @@ class TrackMemory:
         if not is_old.any():
             return self.rows[:0]
         gone, self.rows = self.rows[is_old], self.rows[~is_old]
+        self._ids = np.ascontiguousarray(self.rows["id"])
         return gone

@@ -84,11 +84,12 @@ class ZoneCounter:
         """
         if not len(ids):
             return []
-        depth = polygon_distance(self._points(boxes), self._corners)
+        margin = margins(boxes, self.spec.margin)
+        depth = polygon_distance(self._points(boxes), self._corners, margin)
         at = self._memory.find(ids)
         rows = self._memory.rows[at]
         was_known = rows["state"] != _UNKNOWN
-        flips = _settle(rows, now, depth, margins(boxes, self.spec.margin), self.spec.min_frames)
+        flips = _settle(rows, now, depth, margin, self.spec.min_frames)
         rows["label"], rows["seen"], rows["seen_s"] = labels, now.frame_index, now.time_s
         events = [
             self._begin_visit(rows[i : i + 1], Kind.ENTER if was_known[i] else Kind.APPEAR)
