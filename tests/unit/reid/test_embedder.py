@@ -80,6 +80,19 @@ def test_crowded_frames_are_split(embedder, engine, frame):
     np.testing.assert_allclose(embeddings, np.repeat(embeddings[::5], 5, axis=0), atol=1e-5)
 
 
+def test_frames_share_batches(embedder, engine, frame):
+    boxes = [np.float32([[0, 0, 20, 40], [30, 5, 60, 60]]), np.zeros((0, 4), np.float32), np.float32([[9, 9, 30, 30]])]
+    other = Frame(np.ascontiguousarray(frame.image[::-1]))
+    frames = [frame, frame, other]
+    engine.shapes.clear()
+    found = embedder.embed_frames(frames, boxes)
+    assert [shape[0] for shape in engine.shapes] == [3]
+    assert [len(rows) for rows in found] == [2, 0, 1]
+    for rows, own, at in zip(found, boxes, frames, strict=True):
+        np.testing.assert_allclose(rows, embedder.embed(at, own), atol=1e-5)
+    assert embedder.embed_frames([], []) == []
+
+
 def test_no_boxes_run_nothing(embedder, engine, frame):
     assert embedder.embed(frame, np.zeros((0, 4), np.float32)).shape == (0, DIM)
     assert embedder.embed_crops([]).shape == (0, DIM)
