@@ -31,6 +31,7 @@ COMMANDS = [
     ["train", "detector"],
     ["train", "embedder"],
     ["train", "classifier"],
+    ["train", "roi-embedder"],
     ["eval"],
     ["eval", "detector"],
     ["eval", "embedder"],

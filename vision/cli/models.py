@@ -41,7 +41,7 @@ def list_command(
         typer.echo(models_readme(cards), nl=False)
         return 0
     for card in cards:
-        typer.echo(f"{card.name:24} {card.kind:10} {card.summary}")
+        typer.echo(f"{card.name:24} {card.kind:12} {card.summary}")
     if not cards:
         typer.echo(
             "no models found; name their folder in STRIDE32_MODELS, or train one (stride32 train --help)", err=True
