@@ -24,6 +24,7 @@ from vision.tracking.config import TrackerConfig
 from vision.tracking.cost import (
     BoolMatrix,
     appearance_cost,
+    height_iou,
     labels_agree,
     overlapping,
     paired_iou,
@@ -42,7 +43,7 @@ class Found:
 
     Attributes:
         boxes: float64 [N, 4] cxcyah, heights > 0. corners: the same as xyxy.
-        scores, labels: [N].
+        scores: [N], relative to the stream's typical score where the settings say so. labels: [N].
         embeddings: float32 [N, D] unit norm, or None; rows of low scores are never looked at.
         high: rows of the sure detections; None when all are.
     """
@@ -180,7 +181,7 @@ class Association:
         """Return the cost [P] of pairs in the main stage, rows sorted."""
         config, found = self.config, self.found
         if not self.uses_appearance or config.fusion == "minimum":
-            overlap = paired_iou(self.predicted[rows], found.corners[columns])
+            overlap = self._overlap(self.predicted[rows], found.corners[columns])
             costs = 1 - (overlap * found.scores[columns] if config.fuse_score else overlap)
         if not self.uses_appearance:
             return costs
@@ -212,7 +213,12 @@ class Association:
             return rows[:0], columns[:0]
         i, j = self._compatible_pairs(overlapping(boxes[rows], self.found.corners[columns]), rows, columns)
         rows, columns = rows[i], columns[j]
-        return self._assign(rows, columns, 1 - paired_iou(boxes[rows], self.found.corners[columns]), limit)
+        return self._assign(rows, columns, 1 - self._overlap(boxes[rows], self.found.corners[columns]), limit)
+
+    def _overlap(self, boxes_a: Boxes, boxes_b: Boxes) -> Costs:
+        """Return the overlap [P] of paired boxes in [0, 1], as the settings measure it."""
+        overlap = paired_iou(boxes_a, boxes_b)
+        return overlap * height_iou(boxes_a, boxes_b) if self.config.height_iou else overlap
 
     def _compatible_pairs(self, possible: BoolMatrix, rows: Indices, columns: Indices) -> tuple[Indices, Indices]:
         if self.compatible is not None:

@@ -46,15 +46,21 @@ class TrackerConfig:
             dimensions. 0 asks the boxes to overlap instead.
         max_iou_distance: largest 1 - IoU of a match by overlap, in [0, 1]. SORT, DeepSORT: 0.7.
         fuse_score: multiply the IoU with the detection's score, so that sure detections are matched first (ByteTrack).
+        height_iou: multiply the IoU with the overlap of the boxes' vertical extents, which tells people at different
+            distances apart (Hybrid-SORT: Yang 2024, section 3.3).
         high_conf: lowest score of a detection that takes part in the first stages; any finite number.
         low_conf: detections of a score from here to ``high_conf`` only continue tracks that nothing else does;
             any finite number. At ``high_conf`` or above there are none. ByteTrack: 0.1 with high_conf 0.6.
         low_iou_distance: largest 1 - IoU of such a match, in [0, 1]. ByteTrack: 0.5.
         birth_conf: lowest score that begins a track; below ``high_conf`` it has no effect. ByteTrack: high_conf + 0.1.
+        relative_conf: take the score limits as shares of the typical score of this stream's matched detections: one set
+            of limits then serves detectors whose scores mean different things.
         birth_overlap: no track begins on a detection whose IoU with a matched one is above this, in [0, 1]; 1 is off.
         momentum: weight of the agreement of a match with the track's direction of motion, >= 0. OC-SORT: 0.2.
         reupdate: when a lost track is found, replay its filter along the straight line of the gap (OC-SORT 3.2).
         recovery: match what is left with the last observed boxes instead of predicted ones (OC-SORT, section 3.3).
+        hold_size: a track that was not seen keeps its size; only its place is predicted on (BoT-SORT).
+        shared_motion: move all tracks by the displacement that most sure matches share, which is the camera's.
         nsa: scale the measurement noise by 1 - score (NSA Kalman filter: Du 2021; StrongSORT, section 3.3).
         std_weight_position: standard deviation of position noise in box heights, > 0. SORT and DeepSORT: 1/20.
         std_weight_velocity: standard deviation of velocity noise in box heights a frame, > 0. DeepSORT: 1/160.
@@ -83,14 +89,18 @@ class TrackerConfig:
     gate: float = CHI2_95_4DOF
     max_iou_distance: float = 0.7
     fuse_score: bool = False
+    height_iou: bool = False
     high_conf: float = 0.3
     low_conf: float = 1.0
     low_iou_distance: float = 0.5
     birth_conf: float = 0.0
+    relative_conf: bool = False
     birth_overlap: float = 1.0
     momentum: float = 0.0
     reupdate: bool = False
     recovery: bool = False
+    hold_size: bool = False
+    shared_motion: bool = False
     nsa: bool = False
     std_weight_position: float = 1 / 20
     std_weight_velocity: float = 1 / 160

@@ -51,6 +51,17 @@ def paired_iou(boxes_a: Boxes, boxes_b: Boxes) -> npt.NDArray[np.floating[Any]]:
     return np.asarray(np.divide(intersection, union, out=np.zeros_like(intersection), where=intersection > 0))
 
 
+def height_iou(boxes_a: Boxes, boxes_b: Boxes) -> npt.NDArray[np.floating[Any]]:
+    """Return the overlap over the union [P] of the vertical extents of paired boxes (Yang 2024, section 3.3).
+
+    >>> height_iou(np.array([[0.0, 0, 1, 4]]), np.array([[5.0, 2, 6, 6]])).round(3)
+    array([0.333])
+    """
+    shared = np.minimum(boxes_a[:, 3], boxes_b[:, 3]) - np.maximum(boxes_a[:, 1], boxes_b[:, 1])
+    whole = np.maximum(boxes_a[:, 3], boxes_b[:, 3]) - np.minimum(boxes_a[:, 1], boxes_b[:, 1])
+    return np.asarray(np.maximum(shared, 0) / whole)
+
+
 def appearance_cost(gallery: Gallery, rows: Indices, columns: Indices, embeddings: FloatArray, limit: float) -> Costs:
     """Return the cosine distance [P] of detections ``columns`` [P] to the galleries of tracks ``rows`` [P], sorted.
 

@@ -7,6 +7,7 @@ gallery.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -22,8 +23,12 @@ from vision.tracking.association import Found, associate
 from vision.tracking.clock import Clock
 from vision.tracking.config import TrackerConfig
 from vision.tracking.gallery import Gallery, unit_rows
+from vision.tracking.shared_motion import shared_shift
 from vision.tracking.table import TrackTable
 from vision.types import Detections, FloatArray, Tracks, TrackState
+
+SCORE_RATE = 0.05
+"""Share of a new frame in the typical score: some twenty frames decide it."""
 
 
 class Tracker:
@@ -55,6 +60,7 @@ class Tracker:
         self._table = TrackTable(observations=self._observes)
         self._gallery: Gallery | None = None
         self._clock = Clock()
+        self._typical_score = math.nan
         # A tracker's first frame with detections, where ``confirm_first`` applies, is over once a track was born.
         self._is_first = True
 
@@ -89,13 +95,17 @@ class Tracker:
             config, width = self.config, found.embeddings.shape[1]
             self._gallery = Gallery(config.gallery_size, width, self._table.capacity, ema=config.ema)
         self._predict(frames, dt, seconds, motion)
+        self._follow_shared_motion(found, frames)
         rows, columns = associate(self._table, self._gallery, found, self.config, self._noise, frames)
         self._correct(rows, columns, found, dt / frames)
+        scores = detections.scores[usable]
+        self._table["scores"][rows] = scores[columns]
         detection_index = np.full(len(self._table), -1)
         detection_index[rows] = usable[columns]
         detection_index = self._end_missing(detection_index)
         chosen = self._births(found, columns)
-        self._begin(found, chosen)
+        self._begin(found, chosen, scores[chosen])
+        self._learn_typical_score(scores[columns])
         if len(chosen):
             detection_index = np.concatenate([detection_index, usable[chosen]])
         return self._report(detection_index, detections)
@@ -103,7 +113,7 @@ class Tracker:
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of the whole state; ``from_arrays`` goes on from there with exactly the same results."""
         arrays = {name: self._table[name].copy() for name in self._table.layout}
-        arrays["clock"] = np.array([self._next_id, *self._clock.to_numbers(), self._is_first], np.float64)
+        arrays["clock"] = np.array([self._next_id, *self._clock.to_numbers(), self._is_first, self._typical_score])
         if self._gallery is not None:
             arrays["gallery"], arrays["written"] = self._gallery.to_arrays(len(self._table))
         return arrays
@@ -114,13 +124,13 @@ class Tracker:
         tracker = cls(config)
         tracker._table = TrackTable.from_columns(arrays, observations=tracker._observes)
         clock = arrays.get("clock", np.zeros(0))
-        if clock.shape != (4,) or not clock[0] > tracker._table["ids"].max(initial=0):
+        if clock.shape != (5,) or not clock[0] > tracker._table["ids"].max(initial=0):
             raise InvalidInputError(
-                f"tracker state needs clock [4] with the next id, got {clock.tolist()}; save it again"
+                f"tracker state needs clock [5] with the next id, got {clock.tolist()}; save it again"
             )
         tracker._next_id = int(clock[0])
         tracker._clock = Clock.from_numbers(clock[1:3])
-        tracker._is_first = bool(clock[3])
+        tracker._is_first, tracker._typical_score = bool(clock[3]), float(clock[4])
         if "gallery" in arrays:
             tracker._gallery = Gallery.from_arrays(
                 arrays["gallery"], arrays["written"], config.gallery_size, ema=config.ema
@@ -138,16 +148,28 @@ class Tracker:
     def _usable_rows(self, detections: Detections) -> Indices:
         """Return the numbers of rows with an area and a sufficient score."""
         boxes = detections.boxes
-        usable = detections.scores >= self.config.lowest_conf
+        usable = detections.scores >= self.config.lowest_conf * self._score_unit(detections)
         usable &= boxes[:, 2] > boxes[:, 0]
         usable &= boxes[:, 3] > boxes[:, 1]
         return usable.nonzero()[0]
+
+    def _score_unit(self, detections: Detections) -> float:
+        """Return the score that the limits are shares of; 1 when they are meant as they stand."""
+        if not self.config.relative_conf:
+            return 1.0
+        if math.isnan(self._typical_score) and len(detections):
+            # Nothing was matched yet: of the first detections, those of half the best score and more are real.
+            scores = detections.scores
+            return _positive(float(scores[scores >= scores.max() / 2].mean()))
+        return _positive(self._typical_score)
 
     def _found(self, detections: Detections, usable: Indices) -> Found:
         """Return the usable rows in the tracker's terms; raises for embeddings that cannot be compared."""
         boxes, scores, labels = detections.boxes, detections.scores, detections.labels
         if len(usable) < len(detections):
             boxes, scores, labels = boxes[usable], scores[usable], labels[usable]
+        if self.config.relative_conf:
+            scores = np.minimum(scores / self._score_unit(detections), 1)
         corners = boxes.astype(np.float64)
         high = None
         if self.config.low_conf < self.config.high_conf:
@@ -181,16 +203,40 @@ class Tracker:
         table = self._table
         if not len(table):
             return
+        if self.config.hold_size:
+            table["mean"][table["time_since_update"] > 0, 6:8] = 0
         state = kalman.stop_collapse(table["mean"], dt), table["covariance"]
         state = kalman.predict(*state, self._noise, dt)
-        if motion is not None:
-            state = kalman.warp(*state, motion)
-            if self._observes:
-                observation.warp(table, motion)
         table["mean"], table["covariance"] = state
+        if motion is not None:
+            self._move(motion)
         table["ages"] += frames
         table["time_since_update"] += frames
         table["unseen_s"] += seconds
+
+    def _move(self, motion: npt.NDArray[np.float64]) -> None:
+        """Move all tracks with the picture, by an affine ``motion`` [2, 3]."""
+        table = self._table
+        table["mean"], table["covariance"] = kalman.warp(table["mean"], table["covariance"], motion)
+        if self._observes:
+            observation.warp(table, motion)
+
+    def _follow_shared_motion(self, found: Found, frames: int) -> None:
+        """Move all tracks by what most sure matches agree on, if the settings say so."""
+        if not self.config.shared_motion:
+            return
+        table = self._table
+        seen = table["mean"][table["confirmed"] & (table["time_since_update"] == frames), :4]
+        shift = shared_shift(cxcyah_to_xyxy(seen), found.corners if found.high is None else found.corners[found.high])
+        if shift is not None:
+            self._move(np.column_stack([np.eye(2), shift]))
+
+    def _learn_typical_score(self, matched: FloatArray) -> None:
+        """Follow the median score of matched detections; a frame without any says nothing."""
+        if self.config.relative_conf and len(matched):
+            median = float(np.median(matched))
+            known = median if math.isnan(self._typical_score) else self._typical_score
+            self._typical_score = known + SCORE_RATE * (median - known)
 
     def _correct(self, rows: Indices, columns: Indices, found: Found, frame_dt: float) -> None:
         """Bring matched tracks to their detections."""
@@ -206,7 +252,7 @@ class Tracker:
         uncertainty = kalman.nsa_uncertainty(scores) if config.nsa else None
         state = kalman.update(table["mean"][rows], table["covariance"][rows], boxes, self._noise, uncertainty)
         table["mean"][rows], table["covariance"][rows] = state
-        table["labels"][rows], table["scores"][rows] = found.labels[columns], scores
+        table["labels"][rows] = found.labels[columns]
         table["hits"][rows] += 1
         table["time_since_update"][rows] = 0
         table["unseen_s"][rows] = 0
@@ -253,14 +299,14 @@ class Tracker:
             free = free[overlap.max(axis=1) <= self.config.birth_overlap]
         return free
 
-    def _begin(self, found: Found, columns: Indices) -> None:
+    def _begin(self, found: Found, columns: Indices, scores: FloatArray) -> None:
         """Start a tentative track at each of the detections."""
         if not len(columns):
             return
         table, boxes = self._table, found.boxes[columns]
         rows = table.append(len(columns))
         table["mean"][rows], table["covariance"][rows] = kalman.initiate(boxes, self._noise)
-        table["labels"][rows], table["scores"][rows] = found.labels[columns], found.scores[columns]
+        table["labels"][rows], table["scores"][rows] = found.labels[columns], scores
         table["ids"][rows] = self._next_id + np.arange(len(rows))
         table["hits"][rows] = 1
         table["confirmed"][rows] = self.config.n_init == 1 or (self.config.confirm_first and self._is_first)
@@ -295,6 +341,11 @@ class Tracker:
             time_since_update=table["time_since_update"][rows],
             detection_index=sources,
         )
+
+
+def _positive(score: float) -> float:
+    """Return ``score``, or 1 where it cannot be a unit: scores of foreign detectors may be negative."""
+    return score if score > 0 else 1.0
 
 
 def _checked_motion(camera_motion: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:
