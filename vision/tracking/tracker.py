@@ -7,7 +7,6 @@ gallery.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -15,20 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from vision.errors import InvalidInputError
-from vision.geometry.boxes import cxcyah_to_xyxy, xyxy_to_cxcyah
+from vision.geometry.boxes import cxcyah_to_xyxy
 from vision.geometry.iou import pairwise_iou
 from vision.tracking import kalman, observation
 from vision.tracking.assignment import Indices, others
 from vision.tracking.association import Found, associate
 from vision.tracking.clock import Clock
 from vision.tracking.config import TrackerConfig
-from vision.tracking.gallery import Gallery, unit_rows
+from vision.tracking.gallery import Gallery
+from vision.tracking.intake import Intake, checked_motion
 from vision.tracking.shared_motion import shared_shift
 from vision.tracking.table import TrackTable
 from vision.types import Detections, FloatArray, Tracks, TrackState
-
-SCORE_RATE = 0.05
-"""Share of a new frame in the typical score: some twenty frames decide it."""
 
 
 class Tracker:
@@ -60,7 +57,7 @@ class Tracker:
         self._table = TrackTable(observations=self._observes)
         self._gallery: Gallery | None = None
         self._clock = Clock()
-        self._typical_score = math.nan
+        self._intake = Intake(self.config)
         # A tracker's first frame with detections, where ``confirm_first`` applies, is over once a track was born.
         self._is_first = True
 
@@ -86,9 +83,8 @@ class Tracker:
             InvalidInputError: a zero embedding, an embedding width that changes, time going backwards, or a
                 camera motion that is no such matrix. The state is then as before the call.
         """
-        usable = self._usable_rows(detections)
-        found = self._found(detections, usable)
-        motion = _checked_motion(camera_motion)
+        usable, found = self._intake.read(detections, None if self._gallery is None else self._gallery.width)
+        motion = checked_motion(camera_motion)
         frames, dt, seconds = self._clock.advance(frame_index, timestamp_s, self.config.nominal_fps)
         # Nothing below raises: a rejected frame leaves no trace.
         if found.embeddings is not None and self._gallery is None:
@@ -105,15 +101,21 @@ class Tracker:
         detection_index = self._end_missing(detection_index)
         chosen = self._births(found, columns)
         self._begin(found, chosen, scores[chosen])
-        self._learn_typical_score(scores[columns])
+        self._intake.learn(scores[columns])
         if len(chosen):
             detection_index = np.concatenate([detection_index, usable[chosen]])
         return self._report(detection_index, detections)
 
+    def compared_rows(self, detections: Detections) -> Indices:
+        """Return the rows of the next frame's detections whose embeddings ``update`` will look at; others need none."""
+        return self._intake.compared_rows(detections)
+
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of the whole state; ``from_arrays`` goes on from there with exactly the same results."""
         arrays = {name: self._table[name].copy() for name in self._table.layout}
-        arrays["clock"] = np.array([self._next_id, *self._clock.to_numbers(), self._is_first, self._typical_score])
+        arrays["clock"] = np.array(
+            [self._next_id, *self._clock.to_numbers(), self._is_first, self._intake.typical_score]
+        )
         if self._gallery is not None:
             arrays["gallery"], arrays["written"] = self._gallery.to_arrays(len(self._table))
         return arrays
@@ -130,7 +132,7 @@ class Tracker:
             )
         tracker._next_id = int(clock[0])
         tracker._clock = Clock.from_numbers(clock[1:3])
-        tracker._is_first, tracker._typical_score = bool(clock[3]), float(clock[4])
+        tracker._is_first, tracker._intake.typical_score = bool(clock[3]), float(clock[4])
         if "gallery" in arrays:
             tracker._gallery = Gallery.from_arrays(
                 arrays["gallery"], arrays["written"], config.gallery_size, ema=config.ema
@@ -138,63 +140,10 @@ class Tracker:
             tracker._gallery.reserve(tracker._table.capacity)
         return tracker
 
-    # --- the input ---
-
     @property
     def _observes(self) -> bool:
         """Whether observations are remembered beside the filter's state."""
         return self.config.momentum > 0 or self.config.reupdate or self.config.recovery
-
-    def _usable_rows(self, detections: Detections) -> Indices:
-        """Return the numbers of rows with an area and a sufficient score."""
-        boxes = detections.boxes
-        usable = detections.scores >= self.config.lowest_conf * self._score_unit(detections)
-        usable &= boxes[:, 2] > boxes[:, 0]
-        usable &= boxes[:, 3] > boxes[:, 1]
-        return usable.nonzero()[0]
-
-    def _score_unit(self, detections: Detections) -> float:
-        """Return the score that the limits are shares of; 1 when they are meant as they stand."""
-        if not self.config.relative_conf:
-            return 1.0
-        if math.isnan(self._typical_score) and len(detections):
-            # Nothing was matched yet: of the first detections, those of half the best score and more are real.
-            scores = detections.scores
-            return _positive(float(scores[scores >= scores.max() / 2].mean()))
-        return _positive(self._typical_score)
-
-    def _found(self, detections: Detections, usable: Indices) -> Found:
-        """Return the usable rows in the tracker's terms; raises for embeddings that cannot be compared."""
-        boxes, scores, labels = detections.boxes, detections.scores, detections.labels
-        if len(usable) < len(detections):
-            boxes, scores, labels = boxes[usable], scores[usable], labels[usable]
-        if self.config.relative_conf:
-            scores = np.minimum(scores / self._score_unit(detections), 1)
-        corners = boxes.astype(np.float64)
-        high = None
-        if self.config.low_conf < self.config.high_conf:
-            sure = (scores >= self.config.high_conf).nonzero()[0]
-            high = sure if len(sure) < len(scores) else None
-        embeddings = self._unit_embeddings(detections, usable, high)
-        return Found(xyxy_to_cxcyah(corners), corners, scores, labels, embeddings, high)
-
-    def _unit_embeddings(self, detections: Detections, usable: Indices, high: Indices | None) -> FloatArray | None:
-        """Return unit embeddings of the usable rows (only the sure ones are filled), or None without any."""
-        if detections.embeddings is None or not self.config.appearance or not len(usable):
-            return None
-        width = detections.embeddings.shape[1]
-        if self._gallery is not None and width != self._gallery.width:
-            raise InvalidInputError(
-                f"embeddings must keep the width {self._gallery.width} of this tracker's first frame, got {width}; "
-                "use one embedder a stream, or call reset()",
-                expected=str(self._gallery.width),
-                actual=str(width),
-            )
-        if high is None:
-            return unit_rows(detections.embeddings if len(usable) == len(detections) else detections.embeddings[usable])
-        embeddings = np.zeros((len(usable), width), np.float32)
-        embeddings[high] = unit_rows(detections.embeddings[usable[high]])
-        return embeddings
 
     # --- the steps of an update ---
 
@@ -230,13 +179,6 @@ class Tracker:
         shift = shared_shift(cxcyah_to_xyxy(seen), found.corners if found.high is None else found.corners[found.high])
         if shift is not None:
             self._move(np.column_stack([np.eye(2), shift]))
-
-    def _learn_typical_score(self, matched: FloatArray) -> None:
-        """Follow the median score of matched detections; a frame without any says nothing."""
-        if self.config.relative_conf and len(matched):
-            median = float(np.median(matched))
-            known = median if math.isnan(self._typical_score) else self._typical_score
-            self._typical_score = known + SCORE_RATE * (median - known)
 
     def _correct(self, rows: Indices, columns: Indices, found: Found, frame_dt: float) -> None:
         """Bring matched tracks to their detections."""
@@ -341,21 +283,3 @@ class Tracker:
             time_since_update=table["time_since_update"][rows],
             detection_index=sources,
         )
-
-
-def _positive(score: float) -> float:
-    """Return ``score``, or 1 where it cannot be a unit: scores of foreign detectors may be negative."""
-    return score if score > 0 else 1.0
-
-
-def _checked_motion(camera_motion: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:
-    """Return a finite float64 [2, 3] matrix that keeps the picture's orientation, or None; raises otherwise."""
-    if camera_motion is None:
-        return None
-    motion = np.asarray(camera_motion, np.float64)
-    if motion.shape != (2, 3) or not np.isfinite(motion).all() or np.linalg.det(motion[:, :2]) <= 0:
-        raise InvalidInputError(
-            f"camera_motion must be a finite [2, 3] matrix with a positive determinant, got {motion.tolist()}; "
-            "leave it out where the motion is unknown"
-        )
-    return motion
