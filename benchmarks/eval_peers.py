@@ -87,7 +87,11 @@ def run(name: str, peer: Peer, sequences: dict[str, Path], thresholds: list[floa
     except Exception as exc:  # the border to other people's code: any failure is theirs, and is reported
         return about | {"error": f"{type(exc).__name__}: {exc}"}
     combined = row["combined"]
-    print(f"{name:34} from {row['threshold']:g}", *(f"{key} {combined[key]:6.2f}" for key in ("HOTA", "MOTA", "IDF1")))
+    print(
+        f"{name:34} from {row['threshold']:g}",
+        *(f"{key} {combined[key]:6.2f}" for key in ("HOTA", "MOTA", "IDF1")),
+        flush=True,
+    )
     return about | row
 
 
@@ -95,12 +99,13 @@ def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--only", default="", help="rows whose name has this text")
+    parser.add_argument("--only", default="", help="rows whose name has this text; others stay as the file has them")
     parser.add_argument("--thresholds", default=",".join(map(str, THRESHOLDS)))
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     thresholds = sorted(float(value) for value in args.thresholds.split(","))
     environment_before = environment(0.0)
+    known = json.loads(args.out.read_text())["groups"] if args.out.exists() else {}
     groups: dict[str, Any] = {}
     for group, belongs in GROUPS.items():
         sequences = {path.name: path for path in sorted(args.data.iterdir()) if belongs(path.name) and path.is_dir()}
@@ -108,11 +113,10 @@ def main() -> None:
             continue
         print(group, *sequences)
         # Without pictures there is no appearance: rows that differ from another by it alone are left out.
-        rows = {name: peer for name, peer in all_rows().items() if args.only in name and not peer.appearance}
-        groups[group] = {
-            "sequences": list(sequences),
-            "rows": {name: run(name, peer, sequences, thresholds) for name, peer in rows.items()},
-        }
+        rows = {name: peer for name, peer in all_rows().items() if not peer.appearance}
+        kept = {name: row for name, row in known.get(group, {}).get("rows", {}).items() if name in rows}
+        fresh = {name: run(name, peer, sequences, thresholds) for name, peer in rows.items() if args.only in name}
+        groups[group] = {"sequences": list(sequences), "rows": kept | fresh}
     report = {
         "what": "association on given detections, no appearance; the threshold with the best combined HOTA of a group",
         "groups": groups,
