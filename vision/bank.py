@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -104,7 +104,7 @@ class PipelineBank:
             results[key] = StreamResult(frame, result)
         return results
 
-    def run(self, sources: Mapping[str, Iterable[Frame]]) -> Iterator[tuple[str, StreamResult]]:
+    def run(self, sources: Mapping[str, Iterable[Frame]]) -> Generator[tuple[str, StreamResult], None, None]:
         """Yield the results of all sources, in rounds of one frame each, until the last source ends.
 
         Each source is read in a thread of its own, a few frames ahead; processing has another. A round waits for the

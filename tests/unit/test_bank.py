@@ -183,7 +183,7 @@ def test_stopping_early_ends_the_threads() -> None:
 
     results = make_bank().run({"a": endless(), "b": endless()})
     assert [next(results)[0] for _ in range(4)] == ["a", "b", "a", "b"]
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def test_no_sources() -> None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 SOURCE_HELP = "Image, directory, glob, list.txt, video, camera index, rtsp:// address or - for stdin."
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)]
-OptionalSource = Annotated[str | None, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)]
 Device = Annotated[
     str | None, typer.Option("--device", metavar="auto|cpu|cuda:0", help="Where the networks run.", show_default="auto")
 ]

@@ -13,6 +13,7 @@ import typer
 from vision.cli import counts as counting
 from vision.cli import offline as offline_tracks
 from vision.cli import options
+from vision.cli.camera import report_camera, warn_without_pictures
 from vision.tracking.config import PRESETS
 
 if TYPE_CHECKING:
@@ -57,12 +58,17 @@ Out = Annotated[
     typer.Option("--out", metavar="DIR", help="Write tracks.txt, results.jsonl and annotated.mp4.", show_default=False),
 ]
 
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="SOURCE", help=f"{options.SOURCE_HELP} Several need --out.", show_default=False),
+]
+
 # A detection file names no classes.
 UNNAMED = ("object",)
 
 
 def track(
-    source: options.OptionalSource = None,
+    sources: Sources = None,
     tracker: Tracker = None,
     mot: Mot = None,
     jsonl: options.Jsonl = None,
@@ -121,6 +127,7 @@ def track(
     if print_config:
         typer.echo(to_toml(settings), nl=False)
         return 0
+    several, source = len(sources or ()) > 1, sources[0] if sources else None
     if source is None and detections is None:
         raise typer.BadParameter("give a SOURCE (a video, a directory...), or --detections DET.txt")
     if source is None and save_video is not None:
@@ -141,6 +148,13 @@ def track(
         counting=counting.plan_counts(count, events, counts, heatmap, trajectories),
         overwrite=overwrite,
     )
+    if several:
+        from vision.cli import streams
+
+        streams.refuse_single_outputs(plan, detections, out, offline=offline)
+        assert sources is not None
+        assert out is not None
+        return streams.track_streams(sources, settings, out, overwrite=overwrite, max_frames=max_frames)
     if out is not None:
         plan = plan.with_folder(out, video=source is not None)
     plan = plan.or_stdout()
@@ -161,6 +175,7 @@ def _associate(
     from vision.tracking.tracker import Tracker
     from vision.types import Detections, FrameResult
 
+    warn_without_pictures(settings)
     by_frame = read_mot(detections)
     total = max(by_frame, default=-1) + 1
     total = total if max_frames is None else min(total, max_frames)
@@ -209,6 +224,8 @@ def _track_source(
             summary, writers = offline_tracks.write_run(
                 results, plan, facts, total, offline=offline, pictures=source, max_frames=max_frames
             )
+            if settings.tracking.camera_motion != "none":
+                report_camera(pipeline.camera)
         plan.record(settings)
         counting.print_counts(writers, to_stderr=plan.jsonl == STDOUT)
         return report_run(summary, len(opened.errors))
