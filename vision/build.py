@@ -26,11 +26,22 @@ from vision.tracking.config import TrackerConfig
 from vision.tracking.tracker import Tracker
 
 NO_MODEL = "none"
+# Below this a detector's output is noise by the hundred, which costs time and continues no track.
+MIN_DETECTION_CONF = 0.05
 
 
-def resolve_config(config: PipelineConfig) -> PipelineConfig:
-    """Return the configuration with the thresholds that the detector decides in place of "auto"; outputs record it."""
-    return replace(config, detection=resolve_thresholds(config.detection))
+def resolve_config(config: PipelineConfig, *, track: bool = True) -> PipelineConfig:
+    """Return the configuration with the thresholds that detector and tracker decide in place of "auto".
+
+    A tracker that continues tracks with unsure detections must be given them, so the detector then keeps lower scores
+    than it would alone. Outputs record the result.
+    """
+    detection, tracking = resolve_thresholds(config.detection), config.tracking
+    if track and config.detection.conf == "auto" and tracking.low_conf < tracking.high_conf:
+        # Shares of a typical score: that of a detector is above a half, or its thresholds would be.
+        lowest = tracking.low_conf / 2 if tracking.relative_conf else tracking.low_conf
+        detection = replace(detection, conf=min(detection.score_floor, max(lowest, MIN_DETECTION_CONF)))
+    return replace(config, detection=detection)
 
 
 def build_detector(config: DetectorConfig, runtime: RuntimeConfig) -> Detector:

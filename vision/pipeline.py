@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from vision.errors import StateError
 from vision.prefetch import prefetch
 from vision.timing import timed
@@ -62,7 +64,9 @@ class Pipeline:
                 detections = self.detector.detect([frame])[0]
         if detections is not None and self.embedder is not None:
             with timed(timings_ms, "embed"):
-                detections = detections.with_embeddings(self.embedder.embed(frame, detections.boxes))
+                # Only what the tracker will compare: low scores are matched by their place alone.
+                rows = np.arange(len(detections)) if self.tracker is None else self.tracker.compared_rows(detections)
+                detections = detections.with_embeddings(self.embedder.embed(frame, detections.boxes[rows]), rows)
         tracks = None
         if self.tracker is not None:
             tracks = advance(

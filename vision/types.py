@@ -74,7 +74,8 @@ class Detections:
         boxes: float32 [N, 4] xyxy pixels of the original frame, x1 <= x2, y1 <= y2, finite.
         scores: float32 [N], higher is surer; a probability for our own detectors, any finite number for imported ones.
         labels: int64 [N], index into the detector's class names, >= 0.
-        embeddings: float32 [N, D] unit-norm appearance vectors, or None when not computed.
+        embeddings: float32 [N, D] unit-norm appearance vectors, zero in rows that nobody will compare, or None when not
+            computed.
     """
 
     boxes: FloatArray
@@ -125,8 +126,15 @@ class Detections:
             np.concatenate(embeddings) if len(embeddings) == len(filled) else None,
         )
 
-    def with_embeddings(self, embeddings: FloatArray) -> Self:
-        """Return the same detections carrying ``embeddings`` float32 [N, D]."""
+    def with_embeddings(self, embeddings: FloatArray, rows: npt.NDArray[np.intp] | None = None) -> Self:
+        """Return the same detections carrying ``embeddings`` float32 [N, D].
+
+        With ``rows`` [K] they are [K, D] and belong to those rows; the others were not computed and are zero.
+        """
+        if rows is not None and len(rows) < len(self):
+            filled = np.zeros((len(self), embeddings.shape[1]), np.float32)
+            filled[rows] = embeddings
+            embeddings = filled
         return type(self)(self.boxes, self.scores, self.labels, embeddings)
 
 

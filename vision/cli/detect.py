@@ -76,7 +76,7 @@ def detect(
     with open_source(source) as opened:
         from vision.build import build_pipeline, resolve_config
 
-        settings = resolve_config(settings)
+        settings = resolve_config(settings, track=False)
         total = expected_frames(opened, max_frames)
         with closing(build_pipeline(settings, track=False)) as pipeline:
             facts = RunFacts(

@@ -203,11 +203,13 @@ class TrackerBank:
         if embed is None or not wanted:
             return {}, {}, 0.0
         timings_ms: dict[str, float] = {}
+        rows = {key: self._streams[key].tracker.compared_rows(found) for key, (_, found) in wanted.items()}
+        asked = {key: (frame, found.boxes[rows[key]]) for key, (frame, found) in wanted.items()}
         with timed(timings_ms, "embed"):
             vectors, errors = answer_together(
-                lambda items: embed([frame for frame, _ in items], [found.boxes for _, found in items]), wanted
+                lambda items: embed([frame for frame, _ in items], [boxes for _, boxes in items]), asked
             )
-        detections = {key: wanted[key][1].with_embeddings(rows) for key, rows in vectors.items()}
+        detections = {key: wanted[key][1].with_embeddings(found, rows[key]) for key, found in vectors.items()}
         return detections, errors, timings_ms["embed"] / len(wanted)
 
     def _advance(
