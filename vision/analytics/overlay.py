@@ -50,21 +50,16 @@ def _draw_line(picture: ImageArray, line: LineCounter, scale: float) -> None:
     tip = middle + inwards * size
     _stroke(picture, [middle, tip], _LINE_RGB, scale)
     _stroke(picture, [tip + (way - inwards) * size / 3, tip, tip - (way + inwards) * size / 3], _LINE_RGB, scale)
-    # Behind the line, where the arrow is not.
-    _write(
-        picture,
-        f"{line.spec.name}  in {line.total_in}  out {line.total_out}",
-        middle - inwards * size,
-        scale,
-        _LINE_RGB,
-    )
+    text = f"{line.spec.name}  in {line.total_in}  out {line.total_out}"
+    _write(picture, text, start, -way, scale, _LINE_RGB)
 
 
 def _draw_zone(picture: ImageArray, zone: ZoneCounter, scale: float) -> None:
     """Draw the border of the zone, and how many are inside."""
     corners = np.array(zone.spec.polygon)
     _stroke(picture, [*corners, corners[0]], _ZONE_RGB, scale)
-    _write(picture, f"{zone.spec.name}  {zone.occupancy}", corners.mean(axis=0), scale, _ZONE_RGB)
+    top = corners[np.argmin(corners[:, 1])]
+    _write(picture, f"{zone.spec.name}  {zone.occupancy}", top, np.array([0.0, -1.0]), scale, _ZONE_RGB)
 
 
 def _stroke(picture: ImageArray, points: Any, rgb: tuple[int, int, int], scale: float) -> None:
@@ -75,15 +70,16 @@ def _stroke(picture: ImageArray, points: Any, rgb: tuple[int, int, int], scale: 
     cv2.polylines(picture, [rounded], False, rgb, thickness, cv2.LINE_AA)
 
 
-def _write(picture: ImageArray, text: str, centre: Any, scale: float, rgb: tuple[int, int, int]) -> None:
-    """Write a line of text on a dark plate around ``centre`` (x, y), moved so that it stays inside the picture."""
+def _write(picture: ImageArray, text: str, point: Any, away: Any, scale: float, rgb: tuple[int, int, int]) -> None:
+    """Write a line on a dark plate that lies beyond ``point`` in the direction ``away``, but inside the picture."""
     # OpenCV's strokes know ASCII alone.
     text = text.encode("ascii", "replace").decode()
     font_scale, thickness = max(0.4, 0.7 * scale), max(1, round(1.5 * scale))
     (width, height), baseline = cv2.getTextSize(text, _FONT, font_scale, thickness)
     pad = max(3, round(6 * scale))
-    room = np.array([picture.shape[1] - width - 2 * pad, picture.shape[0] - height - baseline - 2 * pad])
-    corner = np.clip(np.round(np.asarray(centre) - (width / 2 + pad, height / 2 + pad)), 0, np.maximum(room, 0))
-    x, y = int(corner[0]), int(corner[1])
-    cv2.rectangle(picture, (x, y), (x + width + 2 * pad, y + height + baseline + 2 * pad), _EDGE_RGB, cv2.FILLED)
+    plate = np.array([width + 2 * pad, height + baseline + 2 * pad])
+    centre = np.asarray(point) + away * (pad + np.abs(away) @ plate / 2)
+    room = np.maximum(np.array([picture.shape[1], picture.shape[0]]) - plate, 0)
+    x, y = np.clip(np.round(centre - plate / 2), 0, room).astype(int).tolist()
+    cv2.rectangle(picture, (x, y), (x + int(plate[0]), y + int(plate[1])), _EDGE_RGB, cv2.FILLED)
     cv2.putText(picture, text, (x + pad, y + pad + height), _FONT, font_scale, rgb, thickness, cv2.LINE_AA)
