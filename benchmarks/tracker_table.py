@@ -33,44 +33,56 @@ def cell(value: float | None, bold: bool = False) -> str:
     return f"**{text}**" if bold else text
 
 
-def median(row: dict[str, Any], size: str) -> float | None:
-    """Return the median milliseconds of a row at ``size`` objects, None where it failed."""
-    value = row["objects"].get(size, {}).get("median_ms")
+def is_busy(report: dict[str, Any]) -> bool:
+    """Return whether the machine had other work when the benchmark began."""
+    machine = report["machine"]
+    return bool(machine["load"][0] > machine["cores"] / 2)
+
+
+def figure(row: dict[str, Any], size: str, metric: str) -> float | None:
+    """Return the milliseconds of a row at ``size`` objects, None where it failed."""
+    value = row["objects"].get(size, {}).get(metric)
     return None if value is None else float(value)
 
 
-def speed_losses(rows: dict[str, Any], names: list[str], size: str) -> list[tuple[str, str]]:
-    """Return (peer, ours) of each peer in Python that takes less time than one of our rows, among ``names``."""
-    peers = [name for name in names if not name.startswith(OURS) and rows[name]["language"] == PYTHON]
-    mine = [name for name in names if name.startswith(OURS)]
-    pairs = [(peer, our, median(rows[peer], size), median(rows[our], size)) for peer in peers for our in mine]
-    return [(peer, our) for peer, our, theirs, ms in pairs if theirs is not None and ms is not None and theirs < ms]
+def speed_losses(rows: dict[str, Any], names: list[str], size: str, metric: str) -> dict[str, list[str]]:
+    """Return, by peer in Python, which of our rows among ``names`` take longer than it."""
+    losses = {}
+    for peer in names:
+        theirs = figure(rows[peer], size, metric)
+        if peer.startswith(OURS) or rows[peer]["language"] != PYTHON or theirs is None:
+            continue
+        ours = {name: figure(rows[name], size, metric) for name in names if name.startswith(OURS)}
+        losses[peer] = [name for name, ms in ours.items() if ms is not None and ms > theirs]
+    return {peer: slower for peer, slower in losses.items() if slower}
 
 
 def speed_table(report: dict[str, Any], appearance: bool) -> list[str]:
     """Return the lines of the table of rows with or without appearance."""
-    rows = report["rows"]
+    rows, metric = report["rows"], "cpu_median_ms" if is_busy(report) else "median_ms"
     names = [name for name, row in rows.items() if row["appearance"] == appearance]
     sizes = list(next(iter(rows.values()))["objects"])
     lines = ["| tracker | code | " + " | ".join(sizes) + " |", "|---|---|" + "---|" * len(sizes)]
-    losses = {size: speed_losses(rows, names, size) for size in sizes}
+    losses = {size: speed_losses(rows, names, size, metric) for size in sizes}
+    slower = {size: {name for ours in losses[size].values() for name in ours} for size in sizes}
     for name in names:
         row = rows[name]
         errors = [result["error"] for result in row["objects"].values() if "error" in result]
-        if len(errors) == len(sizes):
-            lines.append(
-                f"| {name} {row['version']} | {row['language']} | did not run: {errors[0]}" + " |" * len(sizes)
-            )
-            continue
-        cells = [cell(median(row, size), any(name == loser for _, loser in losses[size])) for size in sizes]
         version = "" if name.startswith(OURS) else f" {row['version']}"
+        cells = [cell(figure(row, size, metric), name in slower[size]) for size in sizes]
+        if len(errors) == len(sizes):
+            cells = [f"did not run: {errors[0]}", *[""] * (len(sizes) - 1)]
         lines.append(f"| {name}{version} | {row['language']} | " + " | ".join(cells) + " |")
     told = [
-        f"{size} objects: " + "; ".join(f"{peer} before {our}" for peer, our in losses[size])
+        f"- {size} objects: {peer} is faster than {'; '.join(ours)}."
         for size in sizes
-        if losses[size]
+        for peer, ours in losses[size].items()
     ]
-    return [*lines, "", "Slower than a peer in Python (bold). " + (" ".join(f"{line}." for line in told) or "None.")]
+    return [
+        *lines,
+        "",
+        *(["Bold: slower than a peer in Python.", "", *told] if told else ["No peer in Python is faster."]),
+    ]
 
 
 def score_table(report: dict[str, Any], group: str) -> list[str]:
@@ -98,7 +110,8 @@ def speed_section(report: dict[str, Any]) -> list[str]:
     return [
         f"{machine['processor']}, {machine['cores']} cores, one used; load {machine['load'][0]:.1f} before and "
         f"{machine['load'][1]:.1f} after; Python {versions['python']}, numpy {versions['numpy']}, commit "
-        f"{report['commit']}. Median milliseconds of a frame.",
+        f"{report['commit']}. Median milliseconds of a frame"
+        + (", of the processor's time, for the machine had other work." if is_busy(report) else "."),
         "",
         "With appearance:",
         "",
@@ -124,8 +137,9 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 where the page is out of date")
     args = parser.parse_args()
     text = page = PAGE.read_text()
-    if SPEED.exists():
-        text = replaced(text, "speed", speed_section(json.loads(SPEED.read_text())))
+    report = json.loads(SPEED.read_text()) if SPEED.exists() else {}
+    if "rows" in report:
+        text = replaced(text, "speed", speed_section(report))
     if SCORES.exists():
         scores = json.loads(SCORES.read_text())
         for group in scores["groups"]:
