@@ -55,15 +55,13 @@ def check_fit(
     hits = _hits(truth, tracked)
     _refuse_corners(truth, tracked, hits, path)
     _refuse_other_size(truth, tracked, hits, path)
-    notes = []
-    if not hits:
+    notes = _lag(sequence, truth, tracked)
+    if not hits and not notes:
         _refuse_strangers(truth, tracked, path)
         notes.append(
             f"{sequence}: no result overlaps an object by half, so every score is 0 or near it; are these the results "
             "of this video?"
         )
-    else:
-        notes += _lag(sequence, truth, tracked)
     return [*notes, *_outside(sequence, truth, tracked, size_wh)]
 
 

@@ -65,10 +65,8 @@ def write_track_report(
     names = {item.data.name: item.truth_path for item in evaluation.sequences}
     pictures = {name: find_frames(name, path, frames, only=len(names) == 1) for name, path in names.items()}
     prepare_folder(folder, overwrite=overwrite)
-    pages = [
-        _analyse(item, address)
-        for item, address in zip(evaluation.sequences, _addresses(evaluation.sequences), strict=True)
-    ]
+    addresses = page_addresses([item.title for item in evaluation.sequences])
+    pages = [_analyse(item, address) for item, address in zip(evaluation.sequences, addresses, strict=True)]
     for entry in pages:
         _write_page(entry, folder, pictures[entry.item.data.name], evaluation.notes, single=len(pages) == 1)
         if on_page is not None:
@@ -84,15 +82,19 @@ def _analyse(item: SequenceScores, address: str) -> _Page:
     return _Page(item, address, matches, switches, summarise_objects(matches, switches), summarise_tracks(matches))
 
 
-def _addresses(items: Sequence[SequenceScores]) -> list[str]:
-    """Return a file name for each page; the only one is the index."""
-    if len(items) == 1:
+def page_addresses(titles: Sequence[str]) -> list[str]:
+    """Return a file name for the page of each title; the only one is the index.
+
+    >>> page_addresses(["A"]), page_addresses(["Index", "a/1", "A 1"])
+    (['index.html'], ['Index-2.html', 'a-1.html', 'A-1-2.html'])
+    """
+    if len(titles) == 1:
         return [INDEX_FILE]
     taken = {INDEX_FILE.lower()}
     addresses = []
-    for item in items:
-        stem = re.sub(r"[^\w.-]+", "-", item.title).strip("-.") or "sequence"
-        candidates = [f"{stem}.html", *(f"{stem}-{number}.html" for number in range(2, len(items) + 2))]
+    for title in titles:
+        stem = re.sub(r"[^\w.-]+", "-", title).strip("-.") or "sequence"
+        candidates = [f"{stem}.html", *(f"{stem}-{number}.html" for number in range(2, len(titles) + 2))]
         # Names that differ in case alone are one file on some systems.
         address = next(name for name in candidates if name.lower() not in taken)
         taken.add(address.lower())
