@@ -22,7 +22,7 @@ from vision.types import IntArray
 Array = npt.NDArray[np.float64]
 
 MIN_SIZE = 1e-3
-"""Smallest width and height in pixels of a box that was computed and not seen."""
+"""Smallest width and height in pixels of a box that counts as seen, and of one that was computed."""
 
 
 def refine(
@@ -30,7 +30,7 @@ def refine(
 ) -> Trajectories:
     """Return the tracks after linking, removal, smoothing and filling, as ``config`` says.
 
-    Only seen boxes count as measurements: rows that are not ``filled`` and have an area. Other rows are kept as they
+    Only seen boxes count as measurements: rows that are not ``filled`` and have an area (1e-3 pixels a side). Other rows are kept as they
     are unless their frame is filled anew. Ids are among those given, no track reaches beyond the frames in which it or
     one that it was joined with was seen, and new rows are marked ``filled``; their scores are interpolated.
 
@@ -75,9 +75,9 @@ def refine_rows(
 
 
 def seen_rows(trajectories: Trajectories) -> npt.NDArray[np.bool_]:
-    """Return which rows [R] are measurements: not filled, and of positive width and height."""
+    """Return which rows [R] are measurements: not filled, and of a width and height to speak of."""
     size = trajectories.boxes[:, 2:] - trajectories.boxes[:, :2]
-    return ~trajectories.filled & (size > 0).all(axis=1)
+    return ~trajectories.filled & (size >= MIN_SIZE).all(axis=1)
 
 
 def _linked(trajectories: Trajectories, config: OfflineConfig, appearance: Appearance | None) -> IntArray:

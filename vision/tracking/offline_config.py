@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vision.errors import ConfigError
-from vision.tracking.config import CHI2_95_4DOF
+
+CHI2_50_4DOF = 3.3567
+"""The median of the chi-square distribution with 4 degrees of freedom."""
 
 GAP_METHODS = ("none", "linear", "gaussian", "rts")
 
@@ -20,7 +22,8 @@ class OfflineConfig:
         link: join a track that ends to one that begins later where both can be the same object.
         link_max_gap: frames without a box between the two, from 0; longer ones are not joined.
         link_gate: largest squared Mahalanobis distance of the one's first box from where the filter expects the other,
-            > 0, forwards and backwards in time. 9.4877 is the tracker's gate: the 0.95 quantile for 4 dimensions.
+            > 0, forwards and backwards in time. 3.3567 is the median of chi-square with 4 degrees of freedom: a join
+            must fit better than a tracker asks for (9.4877), for nothing later corrects it.
         link_max_distance: largest distance of the two extrapolated centres from the boxes found, in box heights, > 0.
             The gate alone would grow without end over a long gap.
         link_max_cosine_distance: largest cosine distance of the two mean embeddings, in [0, 2]. It belongs to the
@@ -39,8 +42,8 @@ class OfflineConfig:
 
     link: bool = False
     link_max_gap: int = 30
-    link_gate: float = CHI2_95_4DOF
-    link_max_distance: float = 1.0
+    link_gate: float = CHI2_50_4DOF
+    link_max_distance: float = 0.3
     link_max_cosine_distance: float = 0.3
     min_length: int = 5
     min_score: float | None = None

@@ -43,8 +43,10 @@ def smooth_rts(runs: FrameRuns, boxes_cxcyah: Array, noise: kalman.Noise) -> Smo
         if length == 1:
             continue
         rows = slice(start, start + length)
+        # filterpy's function asks at each row for the noise of the step that leaves it; ours led to it.
+        leaving = diagonal_noise(np.roll(process[rows], -1, axis=0))
         means, spreads, _, _ = rts_smoother(
-            mean[rows], dense_covariance(covariance[rows]), transitions[:length], diagonal_noise(process[rows])
+            mean[rows], dense_covariance(covariance[rows]), transitions[:length], leaving
         )
         mean[rows], covariance[rows] = means, block_terms(spreads)
     return SmoothedStates(mean, covariance)
