@@ -96,7 +96,8 @@ def _choose(objects: Sequence[ObjectSummary], switches: Sequence[Switch]) -> lis
     ranks = {row.object_id: rank for rank, row in enumerate(objects)}
     by_rank = sorted(switches, key=lambda switch: (ranks[switch.object_id], switch.frame))
     seen: dict[int, int] = {}
-    first, rest = [], []
+    first: list[Switch] = []
+    rest: list[Switch] = []
     for switch in by_rank:
         seen[switch.object_id] = seen.get(switch.object_id, 0) + 1
         (first if seen[switch.object_id] <= 2 else rest).append(switch)
