@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,10 +93,12 @@ class _Reader:
         self.frame_of = dict(self._frame(number, image, video_id) for number, image in enumerate(images))
         own = [frame for frame in self.frame_of.values() if isinstance(frame, int)]
         length = self.video.get("length")
-        self.frame_count = max([length if isinstance(length, int) else 0, *(frame + 1 for frame in own)])
-        known = {entry.get("id") for entry in self.document["categories"] if isinstance(entry, dict)}
-        ids = sorted(category for category in known if isinstance(category, int))
-        self.label_of = {category: label for label, category in enumerate(ids)}
+        self.frame_count = max([0, length if isinstance(length, int) else 0, *(frame + 1 for frame in own)])
+        for number, entry in enumerate(self.document["categories"]):
+            if not isinstance(entry, dict) or not isinstance(entry.get("id"), int):
+                raise self._fault(f"categories[{number}]", "be an object with a number as id", repr(entry)[:80])
+        ids = {entry["id"] for entry in self.document["categories"]}
+        self.label_of = {category: label for label, category in enumerate(sorted(ids))}
 
     def take(self, number: int, annotation: Any) -> None:
         """Add the row, or the rows, of an annotation of this video."""
@@ -132,13 +135,12 @@ class _Reader:
         names = {
             self.label_of[entry["id"]]: str(entry.get("name", self.label_of[entry["id"]]))
             for entry in self.document["categories"]
-            if isinstance(entry, dict) and entry.get("id") in self.label_of
         }
-        fps = next((self.video[key] for key in ("fps", "frame_rate") if _is_number(self.video.get(key))), None)
+        rates = [self.video.get(key) for key in ("fps", "frame_rate")]
         last = int(trajectories.frames[-1]) + 1 if len(trajectories) else 0
         return TracksHeader(
             class_names=names_by_label(names) if names else (),
-            fps=fps if fps is not None and fps > 0 else None,
+            fps=next((rate for rate in rates if _is_number(rate) and rate > 0), None),
             source=str(self.video.get("name", "")),
             size_hw=self.size_hw,
             frame_count=max(self.frame_count, last),
@@ -222,7 +224,7 @@ def _size_of(entry: Entry) -> tuple[int, int] | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_whole(value: Any) -> bool:
