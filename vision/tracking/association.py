@@ -183,6 +183,8 @@ class Association:
         if not self.uses_appearance or config.fusion == "minimum":
             overlap = self._overlap(self.predicted[rows], found.corners[columns])
             costs = 1 - (overlap * found.scores[columns] if config.fuse_score else overlap)
+            if config.lost_penalty:
+                costs += config.lost_penalty * (self.table["time_since_update"][rows] > self.frames)
         if not self.uses_appearance:
             return costs
         assert self.gallery is not None

@@ -48,6 +48,8 @@ class TrackerConfig:
         fuse_score: multiply the IoU with the detection's score, so that sure detections are matched first (ByteTrack).
         height_iou: multiply the IoU with the overlap of the boxes' vertical extents, which tells people at different
             distances apart (Hybrid-SORT: Yang 2024, section 3.3).
+        lost_penalty: cost of a match by overlap on top, in [0, 1], for tracks that were not seen in the last frame: where
+            somebody is expected to be says less than where somebody just stood.
         high_conf: lowest score of a detection that takes part in the first stages; any finite number.
         low_conf: detections of a score from here to ``high_conf`` only continue tracks that nothing else does;
             any finite number. At ``high_conf`` or above there are none. ByteTrack: 0.1 with high_conf 0.6.
@@ -90,6 +92,7 @@ class TrackerConfig:
     max_iou_distance: float = 0.7
     fuse_score: bool = False
     height_iou: bool = False
+    lost_penalty: float = 0.0
     high_conf: float = 0.3
     low_conf: float = 1.0
     low_iou_distance: float = 0.5
@@ -116,7 +119,14 @@ class TrackerConfig:
             self._check(name, getattr(self, name) >= lowest, f">= {lowest}")
         self._check("max_cosine_distance", 0 <= self.max_cosine_distance <= 2, "in [0, 2]")
         # Written as comparisons that NaN fails.
-        for name in ("max_iou_distance", "low_iou_distance", "proximity", "motion_weight", "birth_overlap"):
+        for name in (
+            "max_iou_distance",
+            "low_iou_distance",
+            "proximity",
+            "motion_weight",
+            "birth_overlap",
+            "lost_penalty",
+        ):
             self._check(name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
         self._check("ema", 0 <= self.ema < 1, "in [0, 1)")
         for name in ("std_weight_position", "std_weight_velocity"):
@@ -193,5 +203,25 @@ PRESETS: dict[str, TrackerConfig] = {
         ema=0.9,
         fusion="minimum",
         camera_motion="flow",
+    ),
+    # What did best over the sequences of docs/tracking.md together; each term is there because most of them gain by it.
+    "stride32": TrackerConfig(
+        cascade=False,
+        gate=0.0,
+        max_age=45,
+        n_init=2,
+        confirm_first=True,
+        max_iou_distance=0.8,
+        height_iou=True,
+        lost_penalty=0.15,
+        relative_conf=True,
+        high_conf=0.8,
+        low_conf=0.3,
+        low_iou_distance=0.35,
+        birth_conf=0.9,
+        momentum=0.05,
+        hold_size=True,
+        shared_motion=True,
+        fusion="minimum",
     ),
 }
