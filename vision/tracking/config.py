@@ -48,7 +48,7 @@ class TrackerConfig:
         fuse_score: multiply the IoU with the detection's score, so that sure detections are matched first (ByteTrack).
         height_iou: multiply the IoU with the overlap of the boxes' vertical extents, which tells people at different
             distances apart (Hybrid-SORT: Yang 2024, section 3.3).
-        lost_penalty: cost of a match by overlap on top, in [0, 1], for tracks that were not seen in the last frame: where
+        lost_penalty: added to the cost of a match by overlap, in [0, 1], for tracks not seen in the last frame: where
             somebody is expected to be says less than where somebody just stood.
         high_conf: lowest score of a detection that takes part in the first stages; any finite number.
         low_conf: detections of a score from here to ``high_conf`` only continue tracks that nothing else does;
