@@ -125,7 +125,19 @@ def test_every_option_reaches_the_settings(stride32: Run) -> None:
     assert len(frames_of("made.txt")) == 8
     assert stride32(*smooth, "--max-gap", "1", "--gaps", "gaussian", "--min-length", "0", "--min-score", "0.5") == 0
     assert frames_of("made.txt") == [1, 2, 3, 6, 7]
-    assert stride32(*smooth, "--link", "--set", "offline.link_gate=100", "--set", "offline.link_max_distance=9") == 0
+    assert (
+        stride32(
+            *smooth,
+            "--link",
+            "--min-length",
+            "3",
+            "--set",
+            "offline.link_gate=100",
+            "--set",
+            "offline.link_max_distance=9",
+        )
+        == 0
+    )
     assert frames_of("made.txt") == list(range(1, 12))
     Path("offline.toml").write_text("[offline]\nmin_length = 4\ngaps = 'rts'\n")
     assert stride32(*smooth, "--config", "offline.toml") == 0

@@ -130,14 +130,15 @@ def _surprise(ends: TrackEnds, rows: Indices, boxes: Array, step: int, noise: ka
     """Return how far boxes [P, 4] lie from where the tracks are after ``step`` frames.
 
     Returns:
-        Squared Mahalanobis distances [P], and distances of the centres in heights [P].
+        Squared Mahalanobis distances [P]; distances of the centres, or of the heights where larger, in heights [P].
     """
     mean = kalman.stop_collapse(ends.mean[rows], step)
     mean, covariance = kalman.predict(mean, ends.covariance[rows], noise, step)
     expected, S = kalman.project(mean, covariance, noise)
     off = boxes - expected
     height = (boxes[:, 3] + ends.boxes[rows, 3]) / 2
-    return np.sum(off * off / S, axis=1), np.hypot(off[:, 0], off[:, 1]) / height
+    away = np.maximum(np.hypot(off[:, 0], off[:, 1]), np.abs(off[:, 3]))
+    return np.sum(off * off / S, axis=1), away / height
 
 
 def _appearance_distance(names: IntArray, earlier: Indices, later: Indices, appearance: Appearance | None) -> Array:

@@ -1,6 +1,6 @@
 """Offline quality: the tracks of a whole sequence, made better with what only its end can know.
 
-After the last frame: link tracks of one object, remove short and unsure ones, smooth the boxes, fill the gaps. Nothing
+After the last frame: remove short and unsure tracks, link those of one object, smooth the boxes, fill the gaps. Nothing
 here remembers anything; equal input gives equal output.
 """
 
@@ -20,6 +20,7 @@ from vision.tracking.trajectories import Trajectories
 from vision.types import IntArray
 
 Array = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 MIN_SIZE = 1e-3
 """Smallest width and height in pixels of a box that counts as seen, and of one that was computed."""
@@ -28,15 +29,15 @@ MIN_SIZE = 1e-3
 def refine(
     trajectories: Trajectories, config: OfflineConfig | None = None, appearance: Appearance | None = None
 ) -> Trajectories:
-    """Return the tracks after linking, removal, smoothing and filling, as ``config`` says.
+    """Return the tracks after removal, linking, smoothing and filling, as ``config`` says.
 
-    Only seen boxes count as measurements: rows that are not ``filled`` and have an area (1e-3 pixels a side). Other rows are kept as they
-    are unless their frame is filled anew. Ids are among those given, no track reaches beyond the frames in which it or
+    Only seen boxes count as measurements: rows that are not ``filled`` and measure 1e-3 pixels a side at least. Other
+    rows are kept as they are unless their frame is filled anew. Ids are among those given, no track reaches beyond the frames in which it or
     one that it was joined with was seen, and new rows are marked ``filled``; their scores are interpolated.
 
     Args:
         trajectories: tracks of one sequence, frame indices in even steps of time.
-        config: settings; the defaults smooth and fill but neither link nor remove.
+        config: settings; the defaults remove tracks of fewer than 5 frames, smooth and fill, and do not link.
         appearance: mean unit embedding [D] of tracks by id, used for linking; without it motion decides alone.
 
     Raises:
@@ -50,8 +51,8 @@ def refine_rows(
 ) -> tuple[Trajectories, IntArray]:
     """Return what ``refine`` does, and for each of its rows the row of ``trajectories`` behind it, -1 where filled."""
     config = config or OfflineConfig()
-    ids = _linked(trajectories, config, appearance) if config.link else trajectories.ids
-    kept = _long_and_sure(trajectories, ids, config)
+    kept = _long_and_sure(trajectories, config)
+    ids = _linked(trajectories, kept, config, appearance) if config.link else trajectories.ids
     seen = np.flatnonzero(kept & seen_rows(trajectories))
     seen = seen[np.lexsort((trajectories.frames[seen], ids[seen]))]
     runs = find_runs(ids[seen], trajectories.frames[seen], config.max_gap)
@@ -74,36 +75,37 @@ def refine_rows(
     return refined, np.concatenate([source[shown], rest])[order]
 
 
-def seen_rows(trajectories: Trajectories) -> npt.NDArray[np.bool_]:
+def seen_rows(trajectories: Trajectories) -> BoolArray:
     """Return which rows [R] are measurements: not filled, and of a width and height to speak of."""
     size = trajectories.boxes[:, 2:] - trajectories.boxes[:, :2]
     return ~trajectories.filled & (size >= MIN_SIZE).all(axis=1)
 
 
-def _linked(trajectories: Trajectories, config: OfflineConfig, appearance: Appearance | None) -> IntArray:
-    """Return the id [R] of each row after linking; rows without a measurement follow their track."""
-    ids = trajectories.ids
-    # Whole tracks are linked, so that a filled row at an end can never meet a box of the track it is joined with.
-    usable = np.isin(ids, ids[seen_rows(trajectories)])
-    rows = np.flatnonzero(usable)
-    rows = rows[np.lexsort((trajectories.frames[rows], ids[rows]))]
-    boxes = trajectories.boxes[rows].astype(np.float64)
-    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + MIN_SIZE)
-    linked = ids.copy()
-    cxcyah = np.asarray(xyxy_to_cxcyah(boxes), np.float64)
-    linked[rows] = link_ids(ids[rows], trajectories.frames[rows], cxcyah, trajectories.labels[rows], config, appearance)
-    return linked
-
-
-def _long_and_sure(trajectories: Trajectories, ids: IntArray, config: OfflineConfig) -> npt.NDArray[np.bool_]:
+def _long_and_sure(trajectories: Trajectories, config: OfflineConfig) -> BoolArray:
     """Return which rows [R] belong to tracks seen long enough and with a sufficient mean score."""
-    _, track = np.unique(ids, return_inverse=True)
+    _, track = np.unique(trajectories.ids, return_inverse=True)
     seen = seen_rows(trajectories).astype(np.float64)
     lengths = np.bincount(track, seen)
     kept = lengths >= config.min_length
     if config.min_score is not None:
         kept &= np.bincount(track, seen * trajectories.scores) / np.maximum(lengths, 1) >= config.min_score
     return np.asarray(kept[track])
+
+
+def _linked(
+    trajectories: Trajectories, kept: BoolArray, config: OfflineConfig, appearance: Appearance | None
+) -> IntArray:
+    """Return the id [R] of each row after linking the ``kept`` tracks; rows without a measurement follow theirs."""
+    ids = trajectories.ids
+    # Whole tracks are linked, so that a filled row at an end can never meet a box of the track it is joined with.
+    rows = np.flatnonzero(kept & np.isin(ids, ids[seen_rows(trajectories)]))
+    rows = rows[np.lexsort((trajectories.frames[rows], ids[rows]))]
+    boxes = trajectories.boxes[rows].astype(np.float64)
+    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + MIN_SIZE)
+    cxcyah = np.asarray(xyxy_to_cxcyah(boxes), np.float64)
+    linked = ids.copy()
+    linked[rows] = link_ids(ids[rows], trajectories.frames[rows], cxcyah, trajectories.labels[rows], config, appearance)
+    return linked
 
 
 def _smoothed(runs: FrameRuns, boxes: Array, config: OfflineConfig) -> Array:
@@ -125,7 +127,7 @@ def _smoothed(runs: FrameRuns, boxes: Array, config: OfflineConfig) -> Array:
 
 
 def _left_over(
-    trajectories: Trajectories, ids: IntArray, kept: npt.NDArray[np.bool_], frames: IntArray, track_ids: IntArray
+    trajectories: Trajectories, ids: IntArray, kept: BoolArray, frames: IntArray, track_ids: IntArray
 ) -> IntArray:
     """Return the kept rows without a measurement whose frame was not filled anew."""
     rest = np.flatnonzero(kept & ~seen_rows(trajectories))

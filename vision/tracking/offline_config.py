@@ -16,20 +16,21 @@ GAP_METHODS = ("none", "linear", "gaussian", "rts")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfflineConfig:
-    """What is done to the tracks of a whole sequence once it is over, in this order: link, remove, smooth, fill.
+    """What is done to the tracks of a whole sequence once it is over, in this order: remove, link, smooth, fill.
 
     Attributes:
+        min_length: frames in which a track was seen at least, >= 0; shorter ones are removed. 0 keeps all.
+        min_score: lowest mean score of a track, any finite number; None keeps all.
         link: join a track that ends to one that begins later where both can be the same object.
         link_max_gap: frames without a box between the two, from 0; longer ones are not joined.
         link_gate: largest squared Mahalanobis distance of the one's first box from where the filter expects the other,
             > 0, forwards and backwards in time. 3.3567 is the median of chi-square with 4 degrees of freedom: a join
             must fit better than a tracker asks for (9.4877), for nothing later corrects it.
-        link_max_distance: largest distance of the two extrapolated centres from the boxes found, in box heights, > 0.
-            The gate alone would grow without end over a long gap.
+        link_max_distance: largest distance of an extrapolated centre from the box found, and largest difference of
+            their heights, in box heights, > 0. The gate alone grows without end over a gap, and is wide for a track seen
+            a few times only.
         link_max_cosine_distance: largest cosine distance of the two mean embeddings, in [0, 2]. It belongs to the
             embedder. Not used for tracks without embeddings.
-        min_length: frames in which a track was seen at least, >= 0; shorter ones are removed. 0 and 1 keep all.
-        min_score: lowest mean score of a track, any finite number; None keeps all.
         rts: replace each seen box by the Rauch-Tung-Striebel smoother's, which knows the frames after it as well.
         gaps: how frames are filled in which a track was not seen: "linear" on a straight line between the boxes around
             them; "gaussian" by Gaussian process regression, which smooths the seen boxes too (StrongSORT, section 3.4);
@@ -40,13 +41,13 @@ class OfflineConfig:
         std_weight_velocity: standard deviation of velocity noise in box heights a frame, > 0; as the tracker's.
     """
 
+    min_length: int = 5
+    min_score: float | None = None
     link: bool = False
     link_max_gap: int = 30
     link_gate: float = CHI2_50_4DOF
     link_max_distance: float = 0.3
     link_max_cosine_distance: float = 0.3
-    min_length: int = 5
-    min_score: float | None = None
     rts: bool = True
     gaps: Literal["none", "linear", "gaussian", "rts"] = "linear"
     max_gap: int = 20

@@ -97,10 +97,10 @@ def test_short_and_unsure_tracks_are_removed() -> None:
     assert refine(tracks, changed(min_length=3, gaps="linear")).track_ids.tolist() == [1, 3]
 
 
-def test_linking_joins_before_short_tracks_are_removed() -> None:
-    tracks = Trajectories.concat([track([0, 1, 2], 4), track([5, 6, 7], 9)])
-    assert len(refine(tracks, changed(min_length=5))) == 0
-    assert refine(tracks, changed(min_length=5, link=True)).track_ids.tolist() == [4]
+def test_what_is_too_short_to_keep_is_too_short_to_link() -> None:
+    tracks = Trajectories.concat([track([0, 1, 2, 3, 4], 4), track([7, 8, 9], 9)])
+    assert refine(tracks, changed(min_length=5, link=True)).frames.tolist() == [0, 1, 2, 3, 4]
+    assert refine(tracks, changed(min_length=3, link=True)).track_ids.tolist() == [4]
 
 
 def test_coasted_rows_are_filled_anew_or_kept() -> None:
