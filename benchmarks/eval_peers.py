@@ -104,9 +104,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     thresholds = sorted(float(value) for value in args.thresholds.split(","))
-    environment_before = environment(0.0)
-    known = json.loads(args.out.read_text())["groups"] if args.out.exists() else {}
-    groups: dict[str, Any] = {}
+    report = json.loads(args.out.read_text()) if args.out.exists() else {"groups": {}}
     for group, belongs in GROUPS.items():
         sequences = {path.name: path for path in sorted(args.data.iterdir()) if belongs(path.name) and path.is_dir()}
         if not sequences:
@@ -114,17 +112,24 @@ def main() -> None:
         print(group, *sequences)
         # Without pictures there is no appearance: rows that differ from another by it alone are left out.
         rows = {name: peer for name, peer in all_rows().items() if not peer.appearance}
-        kept = {name: row for name, row in known.get(group, {}).get("rows", {}).items() if name in rows}
-        fresh = {name: run(name, peer, sequences, thresholds) for name, peer in rows.items() if args.only in name}
-        groups[group] = {"sequences": list(sequences), "rows": kept | fresh}
-    report = {
-        "what": "association on given detections, no appearance; the threshold with the best combined HOTA of a group",
-        "groups": groups,
-        "commit": environment_before["commit"],
-        "versions": environment_before["versions"] | {"trackeval": importlib.metadata.version("trackeval")},
-    }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(report, indent=1) + "\n")
+        known = report["groups"].get(group, {}).get("rows", {})
+        kept = {name: known[name] for name in rows if name in known}
+        report["groups"][group] = {"sequences": list(sequences), "rows": kept}
+        for name, peer in rows.items():
+            if args.only in name:
+                kept[name] = run(name, peer, sequences, thresholds)
+                # After every row: the slow peers take minutes, and an interrupted run keeps what it has.
+                write(report, args.out)
+
+
+def write(report: dict[str, Any], path: Path) -> None:
+    """Write the scores with where they come from."""
+    about = environment(0.0)
+    report["what"] = "association on given detections, no appearance; each at the threshold with its best combined HOTA"
+    report["commit"] = about["commit"]
+    report["versions"] = about["versions"] | {"trackeval": importlib.metadata.version("trackeval")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
