@@ -32,8 +32,9 @@ def refine(
     """Return the tracks after removal, linking, smoothing and filling, as ``config`` says.
 
     Only seen boxes count as measurements: rows that are not ``filled`` and measure 1e-3 pixels a side at least. Other
-    rows are kept as they are unless their frame is filled anew. Ids are among those given, no track reaches beyond the frames in which it or
-    one that it was joined with was seen, and new rows are marked ``filled``; their scores are interpolated.
+    rows are kept as they are unless their frame is filled anew. Ids are among those given, no track reaches beyond the
+    frames in which it or one that it was joined with was seen, and new rows are marked ``filled``; their scores are
+    interpolated.
 
     Args:
         trajectories: tracks of one sequence, frame indices in even steps of time.

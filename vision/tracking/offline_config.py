@@ -27,8 +27,8 @@ class OfflineConfig:
             > 0, forwards and backwards in time. 3.3567 is the median of chi-square with 4 degrees of freedom: a join
             must fit better than a tracker asks for (9.4877), for nothing later corrects it.
         link_max_distance: largest distance of an extrapolated centre from the box found, and largest difference of
-            their heights, in box heights, > 0. The gate alone grows without end over a gap, and is wide for a track seen
-            a few times only.
+            their heights, in box heights, > 0. The gate alone grows without end over a gap, and is wide for a track
+            seen a few times only.
         link_max_cosine_distance: largest cosine distance of the two mean embeddings, in [0, 2]. It belongs to the
             embedder. Not used for tracks without embeddings.
         rts: replace each seen box by the Rauch-Tung-Striebel smoother's, which knows the frames after it as well.
