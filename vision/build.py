@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vision.bank import DETECT_BATCH, PipelineBank
+from vision.bank import PipelineBank
 from vision.classification.classifier import EngineClassifier
 from vision.classification.config import ClassifierConfig
 from vision.classification.registry import load_named_classifier, with_card_threshold
@@ -18,7 +18,6 @@ from vision.reid.appearance import AppearanceEmbedder
 from vision.reid.config import EmbedderConfig
 from vision.reid.embedder import Embedder, load_embedder
 from vision.runtime.config import RuntimeConfig
-from vision.runtime.engine import resolve_device
 from vision.single_pass import is_single_pass, load_single_pass, load_with_backbone
 from vision.store import ModelCard, find_model
 from vision.tracking.bank import MAX_STREAMS, EmbedFrames, TrackerBank
@@ -128,9 +127,7 @@ def build_bank(config: PipelineConfig, *, detect: bool = True, max_streams: int 
     """
     detector, embedder = _build_networks(config, detect=detect, embed=config.tracking.appearance)
     trackers = TrackerBank(config.tracking, embed=_embed_frames(embedder), max_streams=max_streams)
-    # On a CPU a batch of frames took longer than the frames one by one (docs/streams.md).
-    detect_batch = 1 if resolve_device(config.runtime.device).type == "cpu" else DETECT_BATCH
-    return PipelineBank(detector=detector, trackers=trackers, detect_batch=detect_batch)
+    return PipelineBank(detector=detector, trackers=trackers)
 
 
 def _embed_frames(embedder: AppearanceEmbedder | None) -> EmbedFrames | None:
