@@ -5,7 +5,7 @@
 Two parts, both on public detections without frames (SEQ/{gt/gt.txt, det/det.txt}), each scored by TrackEval:
 
 1. Ablation: the preset, and the preset with one term taken away, put back to a paper's value or added.
-2. Leave one sequence out: ``--samples`` settings drawn at random (with a fixed seed) from wide ranges, around no preset.
+2. Leave one sequence out: ``--samples`` settings drawn at random (fixed seed) from wide ranges, around no preset.
    For each sequence the setting with the best mean HOTA on the *other* sequences is scored on the one left out. That is
    what choosing on these sequences is worth on one that was not seen; ``mean`` is what a setting drawn blindly gets.
 """
@@ -86,7 +86,7 @@ def draw(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def leave_one_out(scores: list[dict[str, float]], names: list[str]) -> dict[str, dict[str, float]]:
-    """Return for each sequence the HOTA there of the setting that is best on the others, of the mean and of the best."""
+    """Return for each sequence the HOTA there of the setting best on the others, of the mean and of the best."""
     table = np.array([[score[name] for name in names] for score in scores])
     result = {}
     for column, name in enumerate(names):
