@@ -10,6 +10,7 @@ from track_scenes import result_line, truth_line, write_lines, write_scene
 
 from vision.errors import InvalidInputError
 from vision.evaluation.tracking import TrackingEvaluation, evaluate_mot, evaluate_tracks
+from vision.io.tracks import read_tracks, write_tracks
 
 pytest.importorskip("trackeval", reason="needs the eval extra")
 
@@ -125,3 +126,13 @@ def test_length_comes_from_the_pictures_without_seqinfo(tmp_path: Path) -> None:
     truth = write_lines(tmp_path / "A/gt/gt.txt", [truth_line(1, 1, 100), truth_line(2, 1, 100)])
     tracked = write_lines(tmp_path / "r.txt", [result_line(t, 1, 100) for t in (1, 2, 4)])
     assert evaluate_mot(truth, tracked)["A"]["FP"] == 1
+
+
+def test_other_formats_of_tracks_score_the_same(tmp_path: Path) -> None:
+    write_scene(tmp_path, "A", TRUTH, TRUTH, 30)
+    truth, tracked = tmp_path / "gt/A/gt/gt.txt", tmp_path / "results/A.txt"
+    write_tracks(read_tracks(truth), tmp_path / "A.json")
+    write_tracks(read_tracks(tracked), tmp_path / "A.csv")
+    expected = evaluate_mot(truth, tracked)["combined"]
+    assert evaluate_mot(truth, tmp_path / "A.csv")["combined"] == pytest.approx(expected)
+    assert evaluate_mot(tmp_path / "A.json", tracked)["combined"] == pytest.approx(expected)
