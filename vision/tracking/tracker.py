@@ -15,17 +15,17 @@ import numpy.typing as npt
 
 from vision.errors import InvalidInputError
 from vision.geometry.boxes import cxcyah_to_xyxy
-from vision.geometry.iou import pairwise_iou
 from vision.tracking import kalman, observation
-from vision.tracking.assignment import Indices, others
+from vision.tracking.assignment import Indices
 from vision.tracking.association import Found, associate
 from vision.tracking.clock import Clock
 from vision.tracking.config import TrackerConfig
 from vision.tracking.gallery import Gallery
 from vision.tracking.intake import Intake, checked_motion
+from vision.tracking.life_cycle import births, ended_rows, reported_tracks
 from vision.tracking.shared_motion import shared_shift
 from vision.tracking.table import TrackTable
-from vision.types import Detections, FloatArray, Tracks, TrackState
+from vision.types import Detections, FloatArray, Tracks
 
 
 class Tracker:
@@ -99,12 +99,12 @@ class Tracker:
         detection_index = np.full(len(self._table), -1)
         detection_index[rows] = usable[columns]
         detection_index = self._end_missing(detection_index)
-        chosen = self._births(found, columns)
+        chosen = births(found, columns, self.config)
         self._begin(found, chosen, scores[chosen])
         self._intake.learn(scores[columns])
         if len(chosen):
             detection_index = np.concatenate([detection_index, usable[chosen]])
-        return self._report(detection_index, detections)
+        return reported_tracks(self._table, detection_index, detections, self.config)
 
     def compared_rows(self, detections: Detections) -> Indices:
         """Return the rows of the next frame's detections whose embeddings ``update`` will look at; others need none."""
@@ -213,15 +213,9 @@ class Tracker:
         self._gallery.add(rows, found.embeddings[columns])
 
     def _end_missing(self, detection_index: Indices) -> Indices:
-        """Delete tentative tracks at the first miss, confirmed ones after their age; return the index of the rest."""
-        table, config = self._table, self.config
-        missing = table["time_since_update"]
-        too_long = missing > config.max_age
-        if config.max_age_s and self._clock.has_time:
-            too_long = table["unseen_s"] > config.max_age_s
-        # SORT gives tentative tracks the same age, but never more than one frame: they have proven nothing.
-        too_long |= ~table["confirmed"] & (missing > 0)
-        ended = too_long.nonzero()[0]
+        """Delete the tracks whose time is over; return the index of the rest."""
+        table = self._table
+        ended = ended_rows(table, self.config, has_time=self._clock.has_time)
         if not len(ended):
             return detection_index
         sources, targets = table.remove(ended)
@@ -229,17 +223,6 @@ class Tracker:
             self._gallery.move(sources, targets)
         detection_index[targets] = detection_index[sources]
         return detection_index[: len(table)]
-
-    def _births(self, found: Found, matched: Indices) -> Indices:
-        """Return the detections that begin a track."""
-        free = others(len(found), matched)
-        if not len(free):
-            return free
-        free = free[found.scores[free] >= max(self.config.high_conf, self.config.birth_conf)]
-        if self.config.birth_overlap < 1 and len(free) and len(matched):
-            overlap = pairwise_iou(found.corners[free], found.corners[matched])
-            free = free[overlap.max(axis=1) <= self.config.birth_overlap]
-        return free
 
     def _begin(self, found: Found, columns: Indices, scores: FloatArray) -> None:
         """Start a tentative track at each of the detections."""
@@ -260,26 +243,3 @@ class Tracker:
             self._gallery.reserve(table.capacity)
             self._gallery.clear(rows)
         self._remember(rows, columns, found)
-
-    def _report(self, detection_index: Indices, detections: Detections) -> Tracks:
-        """Return the rows that the configuration lets out, ordered by id."""
-        table, config = self._table, self.config
-        shown = table["time_since_update"] <= config.output_coasting
-        if not config.output_tentative:
-            shown &= table["confirmed"]
-        rows = shown.nonzero()[0]
-        rows = rows[table["ids"][rows].argsort()]
-        boxes, sources = cxcyah_to_xyxy(table["mean"][rows, :4]), detection_index[rows]
-        if config.output_boxes == "detected":
-            seen = sources >= 0
-            boxes[seen] = detections.boxes[sources[seen]]
-        return Tracks(
-            boxes=boxes,
-            ids=table["ids"][rows],
-            scores=table["scores"][rows],
-            labels=table["labels"][rows],
-            states=np.where(table["confirmed"][rows], TrackState.CONFIRMED, TrackState.TENTATIVE),
-            ages=table["ages"][rows],
-            time_since_update=table["time_since_update"][rows],
-            detection_index=sources,
-        )
