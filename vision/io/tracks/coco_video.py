@@ -136,7 +136,7 @@ class _Reader:
             self.label_of[entry["id"]]: str(entry.get("name", self.label_of[entry["id"]]))
             for entry in self.document["categories"]
         }
-        rates = [self.video.get(key) for key in ("fps", "frame_rate")]
+        rates: list[Any] = [self.video.get(key) for key in ("fps", "frame_rate")]
         last = int(trajectories.frames[-1]) + 1 if len(trajectories) else 0
         return TracksHeader(
             class_names=names_by_label(names) if names else (),

@@ -6,7 +6,7 @@ end of the file is a few bytes for each frame and track.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -88,15 +88,15 @@ class CocoVideoFile:
             video["fps"] = header.fps
         n_classes = max([len(header.class_names), *(label + 1 for label in self._tracks.values())])
         self._output.write(b"\n]")
-        self._write_list("images", [self._image(index, size) for index in self._images])
+        self._write_list("images", (self._image(index, size) for index in self._images))
         self._write_list(
             "tracks",
-            [
+            (
                 {"id": track_id, "video_id": VIDEO_ID, "category_id": label + 1}
                 for track_id, label in sorted(self._tracks.items())
-            ],
+            ),
         )
-        self._write_list("categories", [{"id": label + 1, "name": header.name_of(label)} for label in range(n_classes)])
+        self._write_list("categories", ({"id": label + 1, "name": header.name_of(label)} for label in range(n_classes)))
         self._write_list("videos", [video])
         about = {"description": "tracks", "stride32": __version__}
         self._output.write(b',\n"info":' + orjson.dumps(about) + b"}\n")
@@ -117,9 +117,11 @@ class CocoVideoFile:
             **size,
         }
 
-    def _write_list(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
-        lines = b",\n".join(orjson.dumps(row) for row in rows)
-        self._output.write(b',\n"' + name.encode() + b'":[\n' + lines + b"\n]")
+    def _write_list(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
+        self._output.write(b',\n"' + name.encode() + b'":[')
+        for number, row in enumerate(rows):
+            self._output.write((b",\n" if number else b"\n") + orjson.dumps(row))
+        self._output.write(b"\n]")
 
 
 class CocoVideoWriter(Writer):

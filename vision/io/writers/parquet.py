@@ -92,6 +92,9 @@ class ParquetFile:
             filled: [N] or None for nowhere.
         """
         n = len(frames)
+        if n == 0:
+            # Hours without objects must not pile up as empty parts.
+            return
         self._waiting.append(
             {
                 **objects,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -115,10 +116,14 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, monkeypatch: pytes
     with ParquetWriter(path) as writer:
         for index in range(40):
             writer.write(None, FrameResult(index, tracks=tracks))
+        nothing = FrameResult(40, tracks=Tracks.empty())
         tracemalloc.start()
         try:
             for index in range(40, 400):
                 writer.write(None, FrameResult(index, tracks=tracks))
+            for _ in range(2000):
+                writer.write(None, nothing)
+            gc.collect()
             grown, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
