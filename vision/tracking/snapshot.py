@@ -13,7 +13,7 @@ from vision.errors import InvalidInputError
 from vision.tracking.config import TrackerConfig
 from vision.tracking.tracker import Tracker
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save_tracker(tracker: Tracker, path: Path | str) -> None:
