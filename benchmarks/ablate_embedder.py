@@ -46,8 +46,15 @@ BASE = {
     "device": "cpu",
     "threads": 1,
 }
+AUGMENTED = {"box_jitter": 0.1, "low_resolution": 0.3, "grey": 0.1, "colour": 1.5}
 VARIANTS: dict[str, dict[str, Any]] = {
     "base": {},
+    "stripes4": {"stripes": 4},
+    "aug": AUGMENTED,
+    "margin": {"classifier_margin": 0.2},
+    "no_triplet": {"triplet_weight": 0},
+    "no_erasing": {"erase": 0},
+    "size256": {"size_hw": [256, 128]},
 }
 TIMED_BATCH, TIMED_REPEATS = 32, 8
 
