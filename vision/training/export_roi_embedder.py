@@ -104,7 +104,7 @@ def _metric_rows(config: RoiEmbedderTrainingConfig, metrics: dict[str, float], h
     dataset = (
         f"{config.data_name or config.data.name}, last {config.holdout_people} people by id, each crop alone on a "
         f"canvas, {height} pixels tall, {metrics['queries']:.0f} queries, each against all other crops but those of "
-        "the same person and camera; " + ("trained on none" if suffix else "chose the checkpoint, trained on none")
+        f"the same person and camera; chose the checkpoint at {config.val_height} pixels, trained on none"
     )
     command = f"stride32 eval embedder {config.name} --data DIR"
     if config.holdout_people != HOLDOUT_PEOPLE:
