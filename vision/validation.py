@@ -38,6 +38,8 @@ def as_boxes(value: object) -> npt.NDArray[np.float32]:
 def as_column(name: str, value: object, dtype: type[np.generic], length: int) -> Any:
     """Return a [N] array of the given dtype, N as the boxes have, all finite; or raise."""
     column = np.asarray(value)
+    if column.dtype == dtype and column.shape == (length,) and column.dtype.kind != "f":
+        return column
     if column.shape != (length,) and not (column.size == 0 and length == 0):
         raise InvalidInputError(
             f"{name} must be [N] with one entry a box (N={length}), got {column.shape}; filter both alike"

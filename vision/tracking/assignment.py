@@ -39,27 +39,27 @@ def others(count: int, taken: Indices) -> Indices:
     return np.flatnonzero(free)
 
 
-def assign(rows: Indices, columns: Indices, costs: Costs, limit: float, bonus: Costs | None = None) -> Matches:
+def assign(rows: Indices, columns: Indices, costs: Costs, limit: float, bonus_of: CostOf | None = None) -> Matches:
     """Return the one-to-one choice of pairs [P] with the largest sum of ``limit - cost``; none above the limit.
 
     No match counts as a match of cost ``limit``. Counting matches first instead would trade a sure pair for two
-    poor ones. A ``bonus`` [P] counts for a pair in the choice, but does not lift it over the limit.
+    poor ones. The bonus that ``bonus_of`` gives to pairs counts in the choice, but does not lift them over the limit;
+    only pairs with a rival are asked for.
     Cost: linear in P for pairs without a rival; cubic only in the size of the contested rest.
     """
-    allowed = np.flatnonzero(costs <= limit)
+    allowed = (costs <= limit).nonzero()[0]
     if len(allowed) < len(costs):
         rows, columns, costs = rows[allowed], columns[allowed], costs[allowed]
-        bonus = None if bonus is None else bonus[allowed]
     alone = is_unrivalled(rows, columns)
     if alone.all():
         return rows, columns
-    contested = ~alone
+    contested = (~alone).nonzero()[0]
     row_names, row_of = _compact(rows[contested])
     column_names, column_of = _compact(columns[contested])
     gain = np.zeros((len(row_names), len(column_names)))
     worth = limit - costs[contested].astype(np.float64)
-    if bonus is not None:
-        worth = np.maximum(worth + bonus[contested], 0)
+    if bonus_of is not None:
+        worth = np.maximum(worth + bonus_of(allowed[contested]), 0)
     gain[row_of, column_of] = worth + TIE_GAIN
     chosen_rows, chosen_columns = linear_sum_assignment(gain, maximize=True)
     real = gain[chosen_rows, chosen_columns] > 0

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from vision.geometry.boxes import Boxes, cxcyah_to_xyxy
 from vision.tracking import kalman
-from vision.tracking.assignment import Costs, Indices, Matches, assign, match_cascade
+from vision.tracking.assignment import Costs, Indices, Matches, assign, is_unrivalled, match_cascade
 from vision.tracking.config import TrackerConfig
 from vision.tracking.cost import (
     BoolMatrix,
@@ -103,12 +103,12 @@ class Association:
             if len(rows):
                 self._keep(self._by_overlap(rows, self._free_high(), self.predicted, config.max_iou_distance))
             if self.found.high is not None:
-                rows = np.flatnonzero(self.free_tracks & table["confirmed"] & self._seen_last())
+                rows = (self.free_tracks & table["confirmed"] & self._seen_last()).nonzero()[0]
                 low = self.free_found.copy()
                 low[self.found.high] = False
-                self._keep(self._by_overlap(rows, np.flatnonzero(low), self.predicted, config.low_iou_distance))
+                self._keep(self._by_overlap(rows, low.nonzero()[0], self.predicted, config.low_iou_distance))
             if config.recovery:
-                rows = np.flatnonzero(self.free_tracks)
+                rows = self.free_tracks.nonzero()[0]
                 observed = cxcyah_to_xyxy(table["observed"])
                 self._keep(self._by_overlap(rows, self._free_high(), observed, config.max_iou_distance))
         if len(self.matches) == 1:
@@ -130,7 +130,7 @@ class Association:
         return np.asarray(self.table["time_since_update"] == self.frames)
 
     def _free_high(self) -> Indices:
-        free = np.flatnonzero(self.free_found)
+        free = self.free_found.nonzero()[0]
         if self.found.high is None:
             return free
         return self.found.high[self.free_found[self.found.high]]
@@ -145,13 +145,13 @@ class Association:
             # A track born in a frame without embeddings has no appearance to compare; overlap is all it has.
             late |= self.gallery.written[: len(table)] == 0
         late &= self.free_tracks
-        return np.flatnonzero(late)
+        return late.nonzero()[0]
 
     # --- the main stage ---
 
     def _main_stage(self) -> Matches:
         config, table = self.config, self.table
-        rows = np.arange(len(table)) if config.equal_start else np.flatnonzero(table["confirmed"])
+        rows = np.arange(len(table)) if config.equal_start else table["confirmed"].nonzero()[0]
         high = self.found.high
         columns = np.arange(len(self.found)) if high is None else high
         if not len(rows) or not len(columns):
@@ -189,12 +189,17 @@ class Association:
             return costs
         assert self.gallery is not None
         assert found.embeddings is not None
+        if config.fusion == "minimum":
+            # A pair without a rival is matched by its place alone; looking at it would change nothing.
+            settled = is_unrivalled(rows, columns) & (costs <= config.max_iou_distance)
+            near = ((overlap >= 1 - config.proximity) & ~settled).nonzero()[0]
+            looks = appearance_cost(self.gallery, rows[near], columns[near], found.embeddings, -IMPOSSIBLE)
+            alike = (looks <= config.max_cosine_distance).nonzero()[0]
+            costs[near[alike]] = np.minimum(costs[near[alike]], looks[alike] / 2)
+            return costs
         # Alone, appearance need not be exact for pairs without a rival; as part of a sum it must be.
         enough = config.max_cosine_distance if config.fusion == "appearance" else -IMPOSSIBLE
         looks = appearance_cost(self.gallery, rows, columns, found.embeddings, enough)
-        if config.fusion == "minimum":
-            near = (1 - overlap <= config.proximity) & (looks <= config.max_cosine_distance)
-            return np.where(near, np.minimum(costs, looks / 2), costs)
         if motion is not None:
             return np.where(
                 looks <= config.max_cosine_distance, (1 - config.motion_weight) * looks + motion, IMPOSSIBLE
@@ -232,8 +237,13 @@ class Association:
         """Return the best choice of pairs, those that keep their direction preferred if the settings say so."""
         if not self.config.momentum:
             return assign(rows, columns, costs, limit)
-        bonus = momentum(self.table, rows, self.found.boxes[columns, :2], self.found.scores[columns])
-        return assign(rows, columns, costs, limit, self.config.momentum * bonus)
+
+        def bonus_of(pairs: Indices) -> Costs:
+            chosen = columns[pairs]
+            agreement = momentum(self.table, rows[pairs], self.found.boxes[chosen, :2], self.found.scores[chosen])
+            return agreement * self.config.momentum
+
+        return assign(rows, columns, costs, limit, bonus_of)
 
 
 def associate(

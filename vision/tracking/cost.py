@@ -13,6 +13,7 @@ from vision.tracking.gallery import Gallery
 from vision.types import FloatArray, IntArray
 
 BoolMatrix = npt.NDArray[np.bool_]
+SMALLEST = np.finfo(np.float64).tiny
 
 
 def labels_agree(track_labels: IntArray, labels: IntArray) -> BoolMatrix | None:
@@ -44,11 +45,15 @@ def paired_iou(boxes_a: Boxes, boxes_b: Boxes) -> npt.NDArray[np.floating[Any]]:
     array([0.333, 0.   ])
     """
     boxes_a, boxes_b = boxes_a.astype(np.float64, copy=False), boxes_b.astype(np.float64, copy=False)
-    size = np.minimum(boxes_a[:, 2:], boxes_b[:, 2:]) - np.maximum(boxes_a[:, :2], boxes_b[:, :2])
+    size = np.minimum(boxes_a[:, 2:], boxes_b[:, 2:])
+    size -= np.maximum(boxes_a[:, :2], boxes_b[:, :2])
     np.maximum(size, 0, out=size)
     intersection = size[:, 0] * size[:, 1]
-    union = box_area(boxes_a) + box_area(boxes_b) - intersection
-    return np.asarray(np.divide(intersection, union, out=np.zeros_like(intersection), where=intersection > 0))
+    union = box_area(boxes_a)
+    union += box_area(boxes_b)
+    union -= intersection
+    # Two boxes without area share nothing: any divisor will do.
+    return np.asarray(intersection / np.maximum(union, SMALLEST))
 
 
 def height_iou(boxes_a: Boxes, boxes_b: Boxes) -> npt.NDArray[np.floating[Any]]:

@@ -67,9 +67,9 @@ class Intake:
         return self._rows(detections, self.config.high_conf * self._score_unit(detections))
 
     def learn(self, matched: FloatArray) -> None:
-        """Follow the scores [K] of matched detections; a frame without any says nothing."""
+        """Follow the (upper) median of the scores [K] of matched detections; a frame without any says nothing."""
         if self.config.relative_conf and len(matched):
-            median = float(np.median(matched))
+            median = float(np.sort(matched)[len(matched) // 2])
             known = median if math.isnan(self.typical_score) else self.typical_score
             self.typical_score = known + SCORE_RATE * (median - known)
 

@@ -166,6 +166,13 @@ def gating_distance(mean: Array, covariance: Array, boxes_cxcyah: npt.NDArray[An
     return np.maximum(distance, 0, out=distance)
 
 
+def shifted(mean: Array, shift: Array) -> Array:
+    """Return means moved by ``shift`` [2] pixels; a shift changes neither velocities nor covariances."""
+    moved = mean.copy()
+    moved[:, :2] += shift
+    return moved
+
+
 def warp(mean: Array, covariance: Array, motion: npt.NDArray[np.float64]) -> State:
     """Return the state in the picture to which ``motion`` [2, 3] moves the last one (BoT-SORT, section 3.2).
 

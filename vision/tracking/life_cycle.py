@@ -12,6 +12,9 @@ from vision.tracking.config import TrackerConfig
 from vision.tracking.table import TrackTable
 from vision.types import Detections, Tracks, TrackState
 
+# Plain numbers: numpy converts an enumeration anew each time.
+TENTATIVE, CONFIRMED = int(TrackState.TENTATIVE), int(TrackState.CONFIRMED)
+
 
 def births(found: Found, matched: Indices, config: TrackerConfig) -> Indices:
     """Return the detections that begin a track: sure ones that no track was ``matched`` with."""
@@ -62,7 +65,7 @@ def reported_tracks(
         ids=table["ids"][rows],
         scores=table["scores"][rows],
         labels=table["labels"][rows],
-        states=np.where(table["confirmed"][rows], TrackState.CONFIRMED, TrackState.TENTATIVE),
+        states=np.where(table["confirmed"][rows], CONFIRMED, TENTATIVE),
         ages=table["ages"][rows],
         time_since_update=table["time_since_update"][rows],
         detection_index=sources,

@@ -53,6 +53,13 @@ def warp(table: TrackTable, motion: Array) -> None:
     )
 
 
+def shift(table: TrackTable, by: Array) -> None:
+    """Move what is remembered by ``by`` [2] pixels."""
+    table["past"] += by
+    table["observed"][:, :2] += by
+    table["anchor_mean"][:, :2] += by
+
+
 def momentum(
     table: TrackTable, rows: Indices, centres: Boxes, scores: npt.NDArray[np.floating[Any]]
 ) -> npt.NDArray[np.floating[Any]]:

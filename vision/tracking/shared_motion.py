@@ -36,5 +36,7 @@ def shared_shift(predicted: Boxes, corners: Boxes) -> npt.NDArray[np.float64] | 
     if np.count_nonzero(sure) < max(MIN_PAIRS, MIN_SHARE * len(predicted)):
         return None
     off = corners[j[sure]] - predicted[i[sure]]
-    # The middle of a box moves by half of what its two sides move.
-    return np.asarray(np.median((off[:, :2] + off[:, 2:]) / 2, axis=0))
+    # The middle of a box moves by half of what its two sides move. Sorted by hand: np.median takes as long as all else.
+    shifts = np.sort((off[:, :2] + off[:, 2:]) / 2, axis=0)
+    middle = len(shifts) // 2
+    return np.asarray(shifts[middle] if len(shifts) % 2 else (shifts[middle - 1] + shifts[middle]) / 2)

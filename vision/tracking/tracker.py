@@ -178,7 +178,9 @@ class Tracker:
         seen = table["mean"][table["confirmed"] & (table["time_since_update"] == frames), :4]
         shift = shared_shift(cxcyah_to_xyxy(seen), found.corners if found.high is None else found.corners[found.high])
         if shift is not None:
-            self._move(np.column_stack([np.eye(2), shift]))
+            table["mean"] = kalman.shifted(table["mean"], shift)
+            if self._observes:
+                observation.shift(table, shift)
 
     def _correct(self, rows: Indices, columns: Indices, found: Found, frame_dt: float) -> None:
         """Bring matched tracks to their detections."""
