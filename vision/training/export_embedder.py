@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def export_embedder(config: EmbedderTrainingConfig) -> Path:
     weights_path = save_weights(config.out, folder, checkpoint=checkpoint)
     card = _card(config, folder, file_sha256(weights_path))
     embedder = load_embedder(card, RuntimeConfig(device="cpu", threads=config.threads))
-    cameras = validation_cameras(config)
+    cameras = other_cameras(config.data, config.cameras)
     embeddings, crops = embed_folder(
         embedder, config.data, holdout=config.holdout_people, exclude=config.exclude_people, cameras=cameras
     )
@@ -49,11 +50,11 @@ def export_embedder(config: EmbedderTrainingConfig) -> Path:
     return folder
 
 
-def validation_cameras(config: EmbedderTrainingConfig) -> tuple[int, ...]:
-    """Return the cameras that the run validates on: those it does not train on, or () for all."""
-    if not config.cameras:
+def other_cameras(data: Path, cameras: Sequence[int]) -> tuple[int, ...]:
+    """Return the cameras that a run on ``cameras`` alone validates on: the others of the folder, or () for all."""
+    if not cameras:
         return ()
-    return tuple(sorted({file.camera for file in read_crop_folder(config.data)} - set(config.cameras)))
+    return tuple(sorted({file.camera for file in read_crop_folder(data)} - set(cameras)))
 
 
 def _card(config: EmbedderTrainingConfig, folder: Path, sha256: str) -> ModelCard:

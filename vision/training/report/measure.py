@@ -6,10 +6,10 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vision.build import build_detector, build_embedder
 from vision.card import CARD_FILE, ModelCard, read_card
-from vision.config import load_config
 from vision.detection.config import EVALUATION_CONF, EVALUATION_MAX_DET, DetectorConfig
 from vision.errors import InvalidInputError
 from vision.evaluation.detection import coco_metrics, detect_images
@@ -17,13 +17,15 @@ from vision.evaluation.ground_truth import RelabelledDetector, read_ground_truth
 from vision.evaluation.reid import embed_folder, measure_crops
 from vision.reid.config import EmbedderConfig
 from vision.runtime.config import RuntimeConfig
-from vision.toml_text import format_toml
 from vision.training.datasets.pictures import readable_images
-from vision.training.embedder_config import EmbedderTrainingConfig
-from vision.training.export_embedder import validation_cameras
+from vision.training.embedder_config import HOLDOUT_PEOPLE
+from vision.training.export_embedder import other_cameras
 from vision.training.report.answers import EmbedderAnswers, save_detections, save_embeddings
 from vision.training.report.document import CONFIG_FILE
 from vision.training.run import write_metrics
+
+# Settings that say which people a run validated on, with their defaults.
+_PEOPLE = {"holdout_people": HOLDOUT_PEOPLE, "exclude_people": 0}
 
 
 def measure_run(out: Path, data: Path, on_image: Callable[[], None] = lambda: None) -> None:
@@ -41,8 +43,8 @@ def measure_run(out: Path, data: Path, on_image: Callable[[], None] = lambda: No
     """
     card = _exported(out)
     if card.kind == "detector":
-        settings = DetectorConfig(model=str(card.folder), conf=EVALUATION_CONF, max_det=EVALUATION_MAX_DET)
-        detector = build_detector(settings, RuntimeConfig())
+        config = DetectorConfig(model=str(card.folder), conf=EVALUATION_CONF, max_det=EVALUATION_MAX_DET)
+        detector = build_detector(config, RuntimeConfig())
         truth = read_ground_truth(data, detector.class_names)
         truth = replace(truth, images=tuple(readable_images(truth.images)))
         relabelled = RelabelledDetector(detector, detector.class_names, truth.class_names)
@@ -52,14 +54,10 @@ def measure_run(out: Path, data: Path, on_image: Callable[[], None] = lambda: No
     elif card.kind == "embedder":
         embedder = build_embedder(EmbedderConfig(model=str(card.folder)), RuntimeConfig())
         assert embedder is not None
-        settings = load_config(out / CONFIG_FILE, EmbedderTrainingConfig, [format_toml({"data": str(data)}).strip()])
-        embeddings, crops = embed_folder(
-            embedder,
-            data,
-            holdout=settings.holdout_people,
-            exclude=settings.exclude_people,
-            cameras=validation_cameras(settings),
-        )
+        settings = _settings(out)
+        holdout, exclude = (int(settings.get(key, value)) for key, value in _PEOPLE.items())
+        cameras = other_cameras(data, settings.get("cameras", ()))
+        embeddings, crops = embed_folder(embedder, data, holdout=holdout, exclude=exclude, cameras=cameras)
         embedder.close()
         write_metrics(out, measure_crops(embeddings, crops))
         save_embeddings(out, EmbedderAnswers(embeddings, crops.person_ids, crops.camera_ids, crops.paths))
@@ -81,7 +79,7 @@ def _exported(out: Path) -> ModelCard:
     return read_card(out / name)
 
 
-def _settings(out: Path) -> dict[str, object]:
+def _settings(out: Path) -> dict[str, Any]:
     path = out / CONFIG_FILE
     if not path.is_file():
         raise InvalidInputError(

@@ -82,9 +82,10 @@ class StripeClassifiers(nn.Module):
     def __init__(self, channels: int, stripes: int, people: int) -> None:
         super().__init__()
         self.necks = nn.ModuleList(nn.BatchNorm1d(channels) for _ in range(stripes))
-        self.classifiers = nn.ModuleList(nn.Linear(channels, people, bias=False) for _ in range(stripes))
-        for classifier in self.classifiers:
+        classifiers = [nn.Linear(channels, people, bias=False) for _ in range(stripes)]
+        for classifier in classifiers:
             nn.init.normal_(classifier.weight, std=0.01)
+        self.classifiers = nn.ModuleList(classifiers)
 
     def forward(self, stripes: Tensor) -> Tensor:
         """Return the logits [B * S, people] of stripes [B, S, C]; all stripes of a crop follow each other."""
