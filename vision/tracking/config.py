@@ -219,6 +219,7 @@ PRESETS: dict[str, TrackerConfig] = {
         low_conf=0.3,
         low_iou_distance=0.35,
         birth_conf=0.88,
+        momentum=0.05,
         hold_size=True,
         shared_motion=True,
         fusion="minimum",
