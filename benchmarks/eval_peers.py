@@ -45,6 +45,8 @@ def track_sequence(table: npt.NDArray[np.float64], length: int, peer: Peer, thre
         detections = Detections(xywh_to_xyxy(found[:, 2:6]), found[:, 6], np.zeros(len(found), np.int64))
         names, boxes = steps.read(steps.update(steps.prepare(detections)))
         for name, (left, top, right, bottom) in zip(names, boxes, strict=True):
+            if not (right > left and bottom > top):
+                continue  # a filter may turn a box inside out, and no file can hold that
             number = numbers.setdefault(name, len(numbers) + 1)
             rows.append(f"{frame},{number},{left:.3f},{top:.3f},{right - left:.3f},{bottom - top:.3f},1,-1,-1,-1\n")
     return "".join(rows)

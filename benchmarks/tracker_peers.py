@@ -71,8 +71,10 @@ def boxes_ltwh(detections: Detections) -> npt.NDArray[np.float32]:
 
 def read_rows(rows: Any) -> Tracked:
     """Return what [M, 5 or more] rows x1, y1, x2, y2, id say."""
-    table = np.asarray(rows, np.float64).reshape(len(rows), -1)
-    return ([], np.zeros((0, 4))) if not len(table) else (table[:, 4].astype(int).tolist(), table[:, :4])
+    if not len(rows):
+        return [], np.zeros((0, 4))
+    table = np.asarray(rows, np.float64)
+    return table[:, 4].astype(int).tolist(), table[:, :4]
 
 
 def collect(pairs: list[tuple[Hashable, Any]]) -> Tracked:
