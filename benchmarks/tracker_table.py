@@ -95,10 +95,9 @@ def score_table(report: dict[str, Any], group: str) -> list[str]:
     lines = ["| tracker | scores from | HOTA | MOTA | IDF1 | IDSW |", "|---|---|---|---|---|---|"]
     for name, row in sorted(scored.items(), key=lambda item: -item[1]["combined"]["HOTA"]):
         mine = name.startswith(OURS)
-        cells = [
-            cell(round(row["combined"][column], 1), mine and row["combined"][column] < best[column])
-            for column in columns
-        ]
+        figures = [row["combined"][column] for column in columns]
+        low = [mine and value < best[column] for value, column in zip(figures, columns, strict=True)]
+        cells = [f"**{value:.1f}**" if is_low else f"{value:.1f}" for value, is_low in zip(figures, low, strict=True)]
         lines.append(f"| {name} | {row['threshold']:g} | {' | '.join(cells)} | {row['combined']['IDSW']:.0f} |")
     lines += [f"| {name} | | did not run: {row['error']} | | | |" for name, row in rows.items() if "error" in row]
     return [*lines, "", "Bold: below the best peer of the column."]
