@@ -250,14 +250,16 @@ def read_defaults(page: str) -> dict[str, str]:
 
 
 def test_settings_tables_are_complete() -> None:
-    """docs/tracking.md and docs/cli.md list each setting of the pipeline with its default."""
+    """docs/tracking.md, offline.md and cli.md list each setting of the pipeline with its default."""
     config, rows = PipelineConfig(), {f"tracking.{key}": value for key, value in read_defaults("tracking.md").items()}
+    rows |= {f"offline.{key}": value for key, value in read_defaults("offline.md").items()}
     rows |= read_defaults("cli.md")
     for table in fields(config):
         for item in fields(getattr(config, table.name)):
             key, default = f"{table.name}.{item.name}", getattr(getattr(config, table.name), item.name)
             assert key in rows, f"{key} is not in the documentation"
-            assert rows[key] == "all" if default == () else parse_value(rows[key]) == default, key
+            expected = {(): "all", None: "none"}.get(default, default)
+            assert parse_value(rows[key]) == expected, key
 
 
 def test_readme_starts_with_the_two_commands() -> None:
