@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from vision.errors import InvalidInputError
 from vision.tracking.bank import EmbedFrames, TrackerBank
 from vision.tracking.camera_motion import CameraMotion
 from vision.tracking.config import TrackerConfig
+from vision.tracking.snapshot import DAMAGED
 from vision.tracking.tracker import Tracker
 
 FORMAT = 1
@@ -75,7 +75,7 @@ def load_bank(path: Path | str, *, embed: EmbedFrames | None = None) -> TrackerB
         file_format = settings["format"]
         if file_format == FORMAT:
             return _build(settings, arrays, embed)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as exc:
+    except DAMAGED as exc:
         raise InvalidInputError(
             f"the state of a bank must be a file written by save_bank, failed on {path.name}: {exc}; track again",
             path=path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,6 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vision.errors import InvalidInputError
+
+MAX_STEPS = 1e4
+"""Longest prediction: what was not seen for longer is nowhere in particular."""
+MAX_FRAME = 2**53
+"""Frame numbers are saved as floats, which are exact up to here."""
 
 
 @dataclass(slots=True)
@@ -41,6 +47,8 @@ class Clock:
             InvalidInputError: number or time do not rise, or the time is not finite; the clock then stands as before.
         """
         frames, seconds = 1, 0.0
+        if frame_index is not None:
+            frame_index = _whole(frame_index)
         if frame_index is not None and self.frame_index is not None:
             frames = frame_index - self.frame_index
             if frames <= 0:
@@ -59,7 +67,8 @@ class Clock:
                 )
         self.frame_index = self.frame_index if frame_index is None else frame_index
         self.timestamp_s = self.timestamp_s if timestamp_s is None else timestamp_s
-        return frames, seconds * nominal_fps if nominal_fps and seconds else float(frames), seconds
+        steps = seconds * nominal_fps if nominal_fps and seconds else float(frames)
+        return frames, min(steps, MAX_STEPS), seconds
 
     def to_numbers(self) -> list[float]:
         """Return both as floats; NaN stands for None, and frame numbers stay exact up to 2^53."""
@@ -70,3 +79,16 @@ class Clock:
         """Return the clock that ``to_numbers`` gave."""
         index, time = (float(number) for number in numbers)
         return cls(None if math.isnan(index) else int(index), None if math.isnan(time) else time)
+
+
+def _whole(frame_index: int) -> int:
+    """Return a frame number as int; raises InvalidInputError for fractions, NaN and numbers that cannot be saved."""
+    try:
+        number = operator.index(frame_index)
+    except TypeError:
+        number = MAX_FRAME + 1
+    if abs(number) > MAX_FRAME:
+        raise InvalidInputError(
+            f"frame_index must be a whole number of at most 2**53, got {frame_index!r}; count from 0, or leave it out"
+        )
+    return number

@@ -63,10 +63,11 @@ class Gallery:
         """Return the gallery that ``to_arrays`` gave; raises InvalidInputError when the arrays do not fit."""
         size = 1 if ema else size
         rows, used = embeddings.shape[:2] if embeddings.ndim == 3 else (0, size + 1)
-        fits = embeddings.dtype == np.float32 and written.shape == (rows,) and used <= size
+        fits = embeddings.dtype == np.float32 and np.isfinite(embeddings).all() and used <= size
+        fits &= written.dtype == np.int64 and written.shape == (rows,)
         if not fits or np.minimum(written, size).max(initial=0) > used:
             raise InvalidInputError(
-                f"tracker state needs a gallery float32 [M, up to {size}, D] and its counts [M], got "
+                f"tracker state needs a finite gallery float32 [M, up to {size}, D] and its counts int64 [M], got "
                 f"{embeddings.dtype} {embeddings.shape} and {written.shape}; use the settings it was saved with"
             )
         gallery = cls(size, embeddings.shape[2], rows, ema=ema)

@@ -23,6 +23,11 @@ SCORE_RATE = 0.05
 """Share of a new frame in the typical score: some twenty frames decide it."""
 
 
+MAX_COORDINATE = 1e9
+"""Far beyond any picture; what lies further would overflow on its way back to float32."""
+MIN_SCALE, MAX_SCALE = 1e-3, 1e3
+
+
 class Intake:
     """The door of one tracker.
 
@@ -57,6 +62,11 @@ class Intake:
             sure = (scores >= config.high_conf).nonzero()[0]
             high = sure if len(sure) < len(scores) else None
         corners = boxes.astype(np.float64)
+        if len(corners) and max(corners.max(), -corners.min()) > MAX_COORDINATE:
+            raise InvalidInputError(
+                f"boxes must lie within {MAX_COORDINATE:g} pixels of the origin, got {np.abs(corners).max():g}; "
+                "pass pixels of the frame, and drop rows of overflowed numbers"
+            )
         embeddings = self._embeddings(detections, usable, high, width)
         return usable, Found(xyxy_to_cxcyah(corners), corners, scores, labels, embeddings, high)
 
@@ -120,9 +130,10 @@ def checked_motion(camera_motion: npt.NDArray[np.float64] | None) -> npt.NDArray
     if camera_motion is None:
         return None
     motion = np.asarray(camera_motion, np.float64)
-    if motion.shape != (2, 3) or not np.isfinite(motion).all() or np.linalg.det(motion[:, :2]) <= 0:
+    fits = motion.shape == (2, 3) and np.isfinite(motion).all() and np.abs(motion).max() < MAX_COORDINATE
+    if not fits or not MIN_SCALE**2 <= np.linalg.det(motion[:, :2]) <= MAX_SCALE**2:
         raise InvalidInputError(
-            f"camera_motion must be a finite [2, 3] matrix with a positive determinant, got {motion.tolist()}; "
-            "leave it out where the motion is unknown"
+            "camera_motion must be a finite [2, 3] matrix that neither mirrors nor scales by more than a thousand, got "
+            f"{motion.tolist()}; leave it out where the motion is unknown"
         )
     return motion

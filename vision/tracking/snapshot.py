@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,12 @@ from vision.tracking.config import TrackerConfig
 from vision.tracking.tracker import Tracker
 
 FORMAT = 2
+
+DAMAGED = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What numpy, zip and JSON raise for a file that is not what it should be."""
 
 
 def save_tracker(tracker: Tracker, path: Path | str) -> None:
@@ -40,7 +47,7 @@ def load_tracker(path: Path | str) -> Tracker:
             arrays = {name: file[name] for name in file.files}
         settings = json.loads(str(arrays.pop("settings")))
         file_format, config = settings["format"], TrackerConfig(**settings["config"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as exc:
+    except DAMAGED as exc:
         raise InvalidInputError(
             f"tracker state must be a file written by save_tracker, failed on {path.name}: {exc}; track again",
             path=path,

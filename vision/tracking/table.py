@@ -79,7 +79,12 @@ class TrackTable:
                 raise InvalidInputError(
                     f"tracker state needs {name} as {np.dtype(dtype)} {(count, *shape)}, got {actual}; save it again"
                 )
+            if found.dtype.kind == "f" and not np.isfinite(found).all():
+                raise InvalidInputError(f"tracker state needs finite {name}, got NaN or infinity; save it again")
             table[name][rows] = found
+        ids = table["ids"]
+        if count and (ids.min() < 1 or len(np.unique(ids)) < count):
+            raise InvalidInputError(f"tracker state needs ids of their own from 1, got {ids.tolist()}; save it again")
         return table
 
     @property

@@ -124,9 +124,14 @@ class Tracker:
     def from_arrays(cls, config: TrackerConfig, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Return a tracker in the state ``to_arrays`` gave; raises InvalidInputError when the arrays do not fit."""
         tracker = cls(config)
+        unknown = arrays.keys() - tracker._table.layout.keys() - {"clock", "gallery", "written"}
+        if unknown or ("gallery" in arrays) != ("written" in arrays):
+            raise InvalidInputError(
+                f"tracker state needs known arrays, a gallery only with its counts, got {sorted(arrays)}; save it again"
+            )
         tracker._table = TrackTable.from_columns(arrays, observations=tracker._observes)
         clock = arrays.get("clock", np.zeros(0))
-        if clock.shape != (5,) or not clock[0] > tracker._table["ids"].max(initial=0):
+        if clock.shape != (5,) or clock.dtype != np.float64 or not clock[0] > tracker._table["ids"].max(initial=0):
             raise InvalidInputError(
                 f"tracker state needs clock [5] with the next id, got {clock.tolist()}; save it again"
             )

@@ -176,3 +176,22 @@ def test_results_are_values_of_their_own(preset: str) -> None:
     assert frame.embeddings is not None
     frame.embeddings[...] = 1
     assert_unchanged(tracker, twin.to_arrays())
+
+
+@pytest.mark.parametrize("frame_index", [5.5, float("nan"), 2**70])
+def test_frame_numbers_are_whole_and_can_be_saved(frame_index: float) -> None:
+    tracker = Tracker()
+    with pytest.raises(InvalidInputError, match="whole number"):
+        tracker.update(Detections.empty(), frame_index=frame_index)  # type: ignore[arg-type]
+    tracker.update(Detections.empty(), frame_index=0)
+
+
+def test_numbers_that_would_overflow_are_refused_before_anything_moves() -> None:
+    tracker = Tracker(TrackerConfig(nominal_fps=25, n_init=1))
+    box = Detections(np.array([[0, 0, 10, 20]]), np.array([0.9]), np.array([0]))
+    tracker.update(box, timestamp_s=0.0)
+    with pytest.raises(InvalidInputError, match="within 1e"):
+        tracker.update(Detections(np.array([[0, 0, 1e37, 1e37]]), np.array([0.9]), np.array([0])), timestamp_s=1.0)
+    with pytest.raises(InvalidInputError, match="scales by more than"):
+        tracker.update(box, timestamp_s=1.0, camera_motion=np.array([[1e200, 0, 0], [0, 1e200, 0]]))
+    assert np.isfinite(tracker.update(box, timestamp_s=1e300).boxes).all()
