@@ -23,7 +23,7 @@ SCORE_RATE = 0.05
 """Share of a new frame in the typical score: some twenty frames decide it."""
 
 
-MAX_COORDINATE = 1e9
+MAX_COORDINATE = 1e12
 """Far beyond any picture; what lies further would overflow on its way back to float32."""
 MIN_SCALE, MAX_SCALE = 1e-3, 1e3
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vision.errors import InvalidInputError
-from vision.tracking.config import PRESETS
+from vision.tracking.config import PRESETS, TrackerConfig
 from vision.tracking.tracker import Tracker
 from vision.types import TRACK_FIELDS, Detections, Tracks
 
