@@ -1,6 +1,7 @@
 """A short training run on painted people: the run folder, the exported model and its card, resuming."""
 
 import dataclasses
+import json
 import logging
 
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from vision.card import read_card
+from vision.cli.main import main
 from vision.errors import InvalidInputError
 from vision.evaluation.reid import evaluate_reid
 from vision.reid.embedder import load_embedder
@@ -157,3 +159,31 @@ def test_held_out_people_of_one_camera_are_refused_before_training(config, tmp_p
     changed = dataclasses.replace(config, out=tmp_path, cameras=(1,))
     with pytest.raises(InvalidInputError, match="seen by two cameras, got 4 people by cameras 2"):
         train_embedder(changed)
+
+
+def run_cli(capsys, *args):
+    """Run the command line in this process; returns exit code, stdout and stderr."""
+    with pytest.raises(SystemExit) as end:
+        main([str(arg) for arg in args])
+    return end.value.code or 0, *capsys.readouterr()
+
+
+def test_eval_takes_people_and_cameras(run_folder, people, capsys):
+    arguments = ["eval", "embedder", run_folder / "tiny", "--data", people, "--holdout", 3, "--exclude", 2, "--json"]
+    code, out, _ = run_cli(capsys, *arguments, "--cameras", "1,2")
+    assert code == 0
+    assert json.loads(out)["queries"] == 3 * 4
+
+
+@pytest.mark.parametrize(
+    ("cameras", "expected", "message"),
+    [
+        ("1;2", 2, "--cameras must be numbers joined by commas, got '1;2'; write 4,5,6"),
+        ("9", 1, "cameras must be among [1, 2], got [9]"),
+    ],
+)
+def test_wrong_cameras_are_refused(run_folder, people, capsys, cameras, expected, message):
+    arguments = ["eval", "embedder", run_folder / "tiny", "--data", people, "--holdout", 3, "--cameras", cameras]
+    code, _, err = run_cli(capsys, *arguments)
+    assert code == expected
+    assert message in err
