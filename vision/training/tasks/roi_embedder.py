@@ -28,7 +28,7 @@ class RoiEmbedderTask(LightningModule):
         self.config = config
         self.total_steps = 1.0
         self.network = RoiEmbeddingNetwork(channels, dim=config.dim, width=config.width, depth=config.depth)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(memory_format=torch.channels_last)
         self.classifier = PeopleClassifier(config.dim, people)
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
 
