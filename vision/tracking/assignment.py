@@ -33,7 +33,9 @@ def is_unrivalled(rows: Indices, columns: Indices) -> npt.NDArray[np.bool_]:
 
 
 def others(count: int, taken: Indices) -> Indices:
-    """Return the numbers below ``count`` that are not in ``taken``, ascending."""
+    """Return the numbers below ``count`` that are not in ``taken`` (each at most once), ascending."""
+    if len(taken) == count:
+        return np.zeros(0, np.intp)
     free = np.ones(count, bool)
     free[taken] = False
     return np.flatnonzero(free)

@@ -230,7 +230,7 @@ class Association:
     def _compatible_pairs(self, possible: BoolMatrix, rows: Indices, columns: Indices) -> tuple[Indices, Indices]:
         if self.compatible is not None:
             possible &= self.compatible[rows[:, None], columns]
-        i, j = np.nonzero(possible)
+        i, j = possible.nonzero()
         return i, j
 
     def _assign(self, rows: Indices, columns: Indices, costs: Costs, limit: float) -> Matches:

@@ -111,7 +111,7 @@ def regress(frames: IntArray, values: Array, noise: Array, at: IntArray, scale: 
     eigenvalues, vectors = eigh(_kernel(frames, frames, scale))
     weights = vectors @ ((vectors.T @ deviation) / (eigenvalues.clip(min=0)[:, None] + share))
     made: Array = np.stack([np.ones(len(at)), at - centre], axis=1) @ trend
-    return made + _kernel(at, frames, scale) @ weights
+    return np.asarray(made + _kernel(at, frames, scale) @ weights)
 
 
 def _kernel(a: IntArray, b: IntArray, scale: float) -> Array:

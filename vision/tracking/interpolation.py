@@ -36,7 +36,7 @@ class FrameRuns:
     @property
     def seen(self) -> npt.NDArray[np.bool_]:
         """Where a box was seen, bool [S]."""
-        return self.before == self.after
+        return np.asarray(self.before == self.after)
 
     @property
     def lengths(self) -> IntArray:

@@ -32,6 +32,9 @@ INITIAL_POSITION_FACTOR = 2.0
 INITIAL_VELOCITY_FACTOR = 10.0
 
 MIN_ASPECT, MIN_HEIGHT = 1e-3, 1e-3
+MIN_SIZE = np.array([MIN_ASPECT, MIN_HEIGHT])
+HAS_HEIGHT = np.array([1.0, 1.0, 0.0, 1.0])
+"""Which components' noise is a multiple of the height: all but the aspect ratio's."""
 MIN_UNCERTAINTY = 0.05
 
 
@@ -52,9 +55,7 @@ class Noise:
 
     @staticmethod
     def _variance(scaled: Array, aspect: float) -> Array:
-        variance = np.empty((len(scaled), 4))
-        np.multiply(scaled, scaled, out=scaled)
-        variance[:, 0] = variance[:, 1] = variance[:, 3] = scaled
+        variance: Array = (scaled * scaled)[:, None] * HAS_HEIGHT
         variance[:, 2] = aspect * aspect
         return variance
 
@@ -90,7 +91,7 @@ def stop_collapse(mean: Array, dt: float = 1.0) -> Array:
     turns the noise, a multiple of the height, upside down.
     """
     size, velocity = mean[:, 2:4], mean[:, 6:8]
-    falls = size + dt * velocity <= (MIN_ASPECT, MIN_HEIGHT)
+    falls = size + dt * velocity <= MIN_SIZE
     if not falls.any():
         return mean
     held = mean.copy()

@@ -60,8 +60,8 @@ def reported_tracks(
     if config.output_boxes == "detected":
         seen = sources >= 0
         boxes[seen] = detections.boxes[sources[seen]]
-    return Tracks(
-        boxes=boxes,
+    return Tracks.trusted(
+        boxes=boxes.astype(np.float32),
         ids=table["ids"][rows],
         scores=table["scores"][rows],
         labels=table["labels"][rows],

@@ -96,7 +96,8 @@ class Tracker:
         self._correct(rows, columns, found, dt / frames)
         scores = detections.scores[usable]
         self._table["scores"][rows] = scores[columns]
-        detection_index = np.full(len(self._table), -1)
+        detection_index = np.empty(len(self._table), np.int64)
+        detection_index.fill(-1)
         detection_index[rows] = usable[columns]
         detection_index = self._end_missing(detection_index)
         chosen = births(found, columns, self.config)

@@ -138,8 +138,8 @@ def _log_header(config: TrainingConfig, parts: Parts, state: RunState | None) ->
 def best_weights(out: Path, prefix: str = "network.", *, checkpoint: str = BEST) -> dict[str, torch.Tensor]:
     """Return the network's (averaged) weights of the run's best checkpoint, or another, names without the prefix."""
     path = out / checkpoint
-    checkpoint = torch.load(path if path.is_file() else out / LAST, map_location="cpu", weights_only=True)
-    state = checkpoint["state_dict"]
+    saved = torch.load(path if path.is_file() else out / LAST, map_location="cpu", weights_only=True)
+    state = saved["state_dict"]
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
