@@ -1,6 +1,6 @@
 """Association time of one frame at 10 to 500 objects: our presets beside other packages' trackers, on equal detections.
 
-    python benchmarks/bench_tracker.py [--quick] [--only TEXT] [--objects 10,50] [--repeats 3] [--out FILE]
+    python benchmarks/bench_tracker.py [--quick] [--only TEXT,...] [--objects 10,50] [--repeats 3] [--out FILE]
 
 Scene: objects wander in a 1920 x 1080 frame whose area grows with their number above 200, 5 % of the detections are
 missing, boxes and embeddings (128 wide, unit norm) carry noise. Galleries hold 100 embeddings and are full before
@@ -188,7 +188,7 @@ def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_TIMED} timed frames for {TIMED}, one repeat")
-    parser.add_argument("--only", default="", help=f"rows whose name has this text; {OURS} for ours")
+    parser.add_argument("--only", default="", help=f"rows whose name has one of these texts; {OURS} for ours")
     parser.add_argument("--objects", default=",".join(map(str, OBJECTS)), help="numbers of objects, joined by commas")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--budget", type=float, default=20.0, help="seconds of one measurement after which it is cut")
@@ -199,7 +199,7 @@ def main() -> None:
     if args.row:
         return run_row(args)
     load_before = os.getloadavg()[0]
-    rows = {name: peer for name, peer in all_rows().items() if args.only in name}
+    rows = {name: peer for name, peer in all_rows().items() if any(text in name for text in args.only.split(","))}
     sizes = [int(value) for value in args.objects.split(",")]
     found: dict[str, dict[int, list[dict[str, Any]]]] = {name: {size: [] for size in sizes} for name in rows}
     for repeat in range(1 if args.quick else args.repeats):
