@@ -71,7 +71,7 @@ def stride32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     stand_in = SimpleNamespace(
         build_pipeline=StandInPipeline,
         build_embedder=lambda config, runtime: StandInEmbedder(),
-        resolve_config=lambda config: config,
+        resolve_config=lambda config, **options: config,
     )
     monkeypatch.setitem(sys.modules, "vision.build", stand_in)  # type: ignore[arg-type]
     monkeypatch.chdir(tmp_path)
