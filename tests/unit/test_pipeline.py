@@ -69,7 +69,9 @@ def no_thread_is_left() -> Iterator[None]:
 
 def test_every_stage_adds_its_part() -> None:
     embedder = UnitEmbedder()
-    pipeline = make_pipeline(detector=BoxDetector(), embedder=embedder, tracker=Tracker(TrackerConfig(n_init=1)))
+    pipeline = make_pipeline(
+        detector=BoxDetector(), embedder=embedder, tracker=Tracker(TrackerConfig(n_init=1, appearance_every=1))
+    )
     assert pipeline.class_names == ("background", "person")
     results = [pipeline.process(frame) for frame in frames(3)]
     last = results[-1]

@@ -112,6 +112,7 @@ def embedder_command(
     ] = None,
     out: Out = None,
     name: Name = None,
+    init: Init = None,
     epochs: Epochs = None,
     time_budget: TimeBudget = None,
     optimizer: Optimizer = None,

@@ -1,5 +1,7 @@
 """Which detection continues which track in one frame, stage by stage; what each paper's tracker does differently.
 
+0. Undisputed: detections that were left without an embedding, by overlap with tracks seen in the last frame
+   (``vision.tracking.undisputed``).
 1. Main stage: confirmed tracks (with ``equal_start`` all) and sure detections. Possible pairs pass the motion gate, or
    overlap; the cost is appearance, overlap, or both; a cascade lets the tracks seen last choose first (Wojke 2017,
    section 2.3), otherwise all are assigned at once.
@@ -46,6 +48,7 @@ class Found:
         scores: [N], relative to the stream's typical score where the settings say so. labels: [N].
         embeddings: float32 [N, D] unit norm, or None; rows of low scores are never looked at.
         high: rows of the sure detections; None when all are.
+        unseen: bool [N], sure detections whose embedding was spared and is zero; None when there are none.
     """
 
     boxes: Boxes
@@ -54,6 +57,7 @@ class Found:
     labels: IntArray
     embeddings: FloatArray | None
     high: Indices | None
+    unseen: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -98,6 +102,10 @@ class Association:
         """Return matched track rows and detections."""
         table, config = self.table, self.config
         if len(table) and len(self.found):
+            if self.found.unseen is not None:
+                rows = (table["confirmed"] & self._seen_last()).nonzero()[0]
+                spared = self.found.unseen.nonzero()[0]
+                self._keep(self._by_overlap(rows, spared, self.predicted, config.max_iou_distance))
             self._keep(self._main_stage())
             rows = self._late_rows()
             if len(rows):
@@ -151,9 +159,11 @@ class Association:
 
     def _main_stage(self) -> Matches:
         config, table = self.config, self.table
-        rows = np.arange(len(table)) if config.equal_start else table["confirmed"].nonzero()[0]
+        rows = (self.free_tracks if config.equal_start else self.free_tracks & table["confirmed"]).nonzero()[0]
         high = self.found.high
         columns = np.arange(len(self.found)) if high is None else high
+        if self.found.unseen is not None:
+            columns = columns[~self.found.unseen[columns]]
         if not len(rows) or not len(columns):
             return rows[:0], columns[:0]
         distance = None

@@ -11,6 +11,9 @@ from vision.errors import ConfigError
 CHI2_95_4DOF = 9.4877
 """The 0.95 quantile of the chi-square distribution with 4 degrees of freedom (Wojke 2017, section 2.2)."""
 
+INTEGERS = (("max_age", 0), ("n_init", 1), ("appearance_every", 1), ("gallery_size", 1), ("output_coasting", 0))
+"""Settings that are counts, and the least of each."""
+
 CHOICES: dict[str, tuple[str, ...]] = {
     "fusion": ("appearance", "weighted", "minimum"),
     "camera_motion": ("none", "flow", "ecc"),
@@ -28,6 +31,9 @@ class TrackerConfig:
         n_init: detections in consecutive frames before a track is confirmed, >= 1. DeepSORT: 3.
         confirm_first: confirm tracks of the first frame at once (ByteTrack), so that a sequence begins with tracks.
         appearance: use the embeddings that detections carry; False tracks by motion and overlap alone.
+        appearance_every: how often an object that stands apart, where its track was going, is looked at: every so many
+            frames, >= 1. Its embedding then need not be computed in the others, which is what most of the time of a
+            frame with many people goes into; objects near each other are looked at always. DeepSORT: 1, all of them.
         gallery_size: latest embeddings kept for each track, >= 1. DeepSORT: 100. Memory: size x width x 4 bytes
             a track.
         ema: weight of the past in one running mean embedding a track, in [0, 1); 0 keeps the gallery instead.
@@ -80,6 +86,7 @@ class TrackerConfig:
     n_init: int = 3
     confirm_first: bool = False
     appearance: bool = True
+    appearance_every: int = 5
     gallery_size: int = 100
     ema: float = 0.0
     max_cosine_distance: float = 0.5
@@ -115,7 +122,7 @@ class TrackerConfig:
     nominal_fps: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, lowest in (("max_age", 0), ("n_init", 1), ("gallery_size", 1), ("output_coasting", 0)):
+        for name, lowest in INTEGERS:
             self._check(name, getattr(self, name) >= lowest, f">= {lowest}")
         self._check("max_cosine_distance", 0 <= self.max_cosine_distance <= 2, "in [0, 2]")
         # Written as comparisons that NaN fails.
@@ -222,6 +229,6 @@ PRESETS: dict[str, TrackerConfig] = {
         momentum=0.05,
         hold_size=True,
         shared_motion=True,
-        fusion="minimum",
+        ema=0.9,
     ),
 }

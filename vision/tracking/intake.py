@@ -40,12 +40,15 @@ class Intake:
         self.config = config
         self.typical_score = math.nan
 
-    def read(self, detections: Detections, width: int | None) -> tuple[Indices, Found]:
+    def read(
+        self, detections: Detections, width: int | None, spared: npt.NDArray[np.bool_] | None = None
+    ) -> tuple[Indices, Found]:
         """Return the numbers of the usable rows [N], and these rows in the tracker's terms.
 
         Args:
             detections: of one frame.
             width: of the embeddings seen so far; None before the first.
+            spared: bool [N], rows that may have a zero embedding because it was not computed; None when none may.
 
         Raises:
             InvalidInputError: an embedding is zero, or of another width.
@@ -67,8 +70,8 @@ class Intake:
                 f"boxes must lie within {MAX_COORDINATE:g} pixels of the origin, got {np.abs(corners).max():g}; "
                 "pass pixels of the frame, and drop rows of overflowed numbers"
             )
-        embeddings = self._embeddings(detections, usable, high, width)
-        return usable, Found(xyxy_to_cxcyah(corners), corners, scores, labels, embeddings, high)
+        embeddings, unseen = self._embeddings(detections, usable, high, width, spared)
+        return usable, Found(xyxy_to_cxcyah(corners), corners, scores, labels, embeddings, high, unseen)
 
     def compared_rows(self, detections: Detections) -> Indices:
         """Return the rows whose embeddings will be looked at; the others need none."""
@@ -105,12 +108,18 @@ class Intake:
         return unit if unit > 0 else 1.0
 
     def _embeddings(
-        self, detections: Detections, usable: Indices, high: Indices | None, width: int | None
-    ) -> FloatArray | None:
-        """Return unit embeddings of the usable rows (only the sure ones are filled), or None without any."""
+        self,
+        detections: Detections,
+        usable: Indices,
+        high: Indices | None,
+        width: int | None,
+        spared: npt.NDArray[np.bool_] | None,
+    ) -> tuple[FloatArray | None, npt.NDArray[np.bool_] | None]:
+        """Return unit embeddings of the usable rows (only those that were looked at are filled), or None without any;
+        and which sure rows were not looked at, or None when all were."""
         embeddings = detections.embeddings
         if embeddings is None or not self.config.appearance or not len(usable):
-            return None
+            return None, None
         if width is not None and embeddings.shape[1] != width:
             raise InvalidInputError(
                 f"embeddings must keep the width {width} of this tracker's first frame, got {embeddings.shape[1]}; "
@@ -118,11 +127,22 @@ class Intake:
                 expected=str(width),
                 actual=str(embeddings.shape[1]),
             )
-        if high is None:
-            return unit_rows(embeddings if len(usable) == len(detections) else embeddings[usable])
+        if len(usable) < len(detections):
+            embeddings = embeddings[usable]
+        looked = np.ones(len(usable), bool)
+        if high is not None:
+            looked[:] = False
+            looked[high] = True
+        unseen = None
+        if spared is not None:
+            missing = looked & spared[usable] & ~embeddings.any(axis=1)
+            unseen = missing if missing.any() else None
+            looked &= ~missing
+        if looked.all():
+            return unit_rows(embeddings), unseen
         units = np.zeros((len(usable), embeddings.shape[1]), np.float32)
-        units[high] = unit_rows(embeddings[usable[high]])
-        return units
+        units[looked] = unit_rows(embeddings[looked])
+        return units, unseen
 
 
 def checked_motion(camera_motion: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:

@@ -25,6 +25,7 @@ from vision.tracking.intake import Intake, checked_motion
 from vision.tracking.life_cycle import births, ended_rows, reported_tracks
 from vision.tracking.shared_motion import shared_shift
 from vision.tracking.table import TrackTable
+from vision.tracking.undisputed import undisputed
 from vision.types import Detections, FloatArray, Tracks
 
 
@@ -83,7 +84,10 @@ class Tracker:
             InvalidInputError: a zero embedding, an embedding width that changes, time going backwards, or a
                 camera motion that is no such matrix. The state is then as before the call.
         """
-        usable, found = self._intake.read(detections, None if self._gallery is None else self._gallery.width)
+        width = None if self._gallery is None else self._gallery.width
+        # Asked only where an embedding is missing, and before anything moves: what was spared then may be missing now.
+        whole = detections.embeddings is None or detections.embeddings.any(axis=1).all()
+        usable, found = self._intake.read(detections, width, None if whole else self._undisputed(detections))
         motion = checked_motion(camera_motion)
         frames, dt, seconds = self._clock.advance(frame_index, timestamp_s, self.config.nominal_fps)
         # Nothing below raises: a rejected frame leaves no trace.
@@ -109,7 +113,17 @@ class Tracker:
 
     def compared_rows(self, detections: Detections) -> Indices:
         """Return the rows of the next frame's detections whose embeddings ``update`` will look at; others need none."""
-        return self._intake.compared_rows(detections)
+        rows = self._intake.compared_rows(detections)
+        spared = self._undisputed(detections)
+        return rows if spared is None else rows[~spared[rows]]
+
+    def _undisputed(self, detections: Detections) -> npt.NDArray[np.bool_] | None:
+        """Return which detections [N] need no embedding, None where the settings or the state spare none."""
+        config = self.config
+        if config.appearance_every == 1 or self._gallery is None or not len(self._table) or not len(detections):
+            return None
+        every, per_class = config.appearance_every, config.per_class
+        return undisputed(self._table, self._gallery, detections, every=every, per_class=per_class)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of the whole state; ``from_arrays`` goes on from there with exactly the same results."""
@@ -218,6 +232,9 @@ class Tracker:
         if found.high is not None:
             sure = found.scores[columns] >= self.config.high_conf
             rows, columns = rows[sure], columns[sure]
+        if found.unseen is not None:
+            seen = ~found.unseen[columns]
+            rows, columns = rows[seen], columns[seen]
         self._gallery.add(rows, found.embeddings[columns])
 
     def _end_missing(self, detection_index: Indices) -> Indices:

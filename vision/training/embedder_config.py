@@ -10,7 +10,7 @@ from vision.errors import ConfigError
 from vision.training.config import TrainingConfig
 
 HOLDOUT_PEOPLE = 100
-_WEIGHTS = ("triplet_weight", "circle_weight", "stripe_weight", "classifier_margin")
+_WEIGHTS = ("triplet_weight", "circle_weight", "stripe_weight", "classifier_margin", "teacher_weight")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +62,7 @@ class EmbedderTrainingConfig(TrainingConfig):
         stripes: horizontal bands of the feature map that are pooled beside the whole and join the embedding (Sun 2018,
             PCB); 0 or 1 has none. Rows of the map must be a multiple.
         dense: the last stage of the backbone does not halve the map, which makes its cells half as large and it dearer.
+        init: trained embedder (name or folder) whose weights to start from instead of the backbone's; empty: none.
         size_hw: height and width in pixels that crops are stretched to, multiples of the stride.
         holdout_people: people kept out of training for validation: the last ones by id.
         exclude_people: people after those who are neither trained nor validated on: a test set for the end.
@@ -73,6 +74,8 @@ class EmbedderTrainingConfig(TrainingConfig):
             classification losses, in [0, 1).
         triplet_weight, circle_weight: of the batch-hard triplet and the circle loss (Sun 2020); 0 leaves one out.
         stripe_weight: of the mean loss of the classifiers that each stripe has in training.
+        teachers: trained embedders (names or folders) to learn from too: how alike the crops of a batch are to them
+            together, each seen with its mirror image (Passalis 2018). teacher_weight: of that loss.
         classifier_margin: 0 classifies by a linear layer, more by the cosine from which the right person's is lowered
             by this much (Wang 2018, CosFace).
         shift, box_jitter, colour, grey, low_resolution, erase, erase_area: see CropAugmentation.
@@ -89,6 +92,7 @@ class EmbedderTrainingConfig(TrainingConfig):
     dim: int = 128
     stripes: int = 0
     dense: bool = False
+    init: str = ""
     size_hw: tuple[int, int] = (128, 64)
     holdout_people: int = HOLDOUT_PEOPLE
     exclude_people: int = 0
@@ -102,6 +106,8 @@ class EmbedderTrainingConfig(TrainingConfig):
     circle_weight: float = 0.0
     stripe_weight: float = 1.0
     classifier_margin: float = 0.0
+    teachers: tuple[str, ...] = ()
+    teacher_weight: float = 1.0
     shift: float = 0.05
     box_jitter: float = 0.0
     colour: float = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ from torch import from_numpy
 from torch.utils.data import DataLoader, TensorDataset
 
 from vision.errors import InvalidInputError
+from vision.reid.embedder import load_embedder
+from vision.runtime.config import RuntimeConfig
 from vision.runtime.preprocess import Normalization, normalize
+from vision.store import find_model
 from vision.training.datasets.crops import (
     CropDataset,
     CropSet,
@@ -26,6 +30,7 @@ from vision.training.recipe import Parts, Recipe
 from vision.training.report.write import report_run
 from vision.training.run import train
 from vision.training.tasks.embedder import EmbedderTask
+from vision.types import FloatArray
 
 VALIDATION_BATCH = 128
 
@@ -78,7 +83,28 @@ def load_training_crops(config: EmbedderTrainingConfig) -> tuple[CropSet, CropSe
     val_files = keep_cameras(files, config.cameras, others=True)
     val_crops = load_crops(val_files, val_people, config.size_hw)
     _check_validation(val_crops)
-    return load_crops(train_files, train_people, config.size_hw), val_crops
+    train_crops = load_crops(train_files, train_people, config.size_hw)
+    if config.teachers:
+        train_crops = replace(train_crops, targets=ask_teachers(config, train_crops))
+    return train_crops, val_crops
+
+
+def ask_teachers(config: EmbedderTrainingConfig, crops: CropSet) -> FloatArray:
+    """Return what the teachers make of the crops, float32 [N, all their dimensions]: unit-norm, side by side.
+
+    Each crop is seen with its mirror image, and as it is: the student learns to see as much through what is done to its
+    own crops. So the teachers look once and cost the steps nothing.
+    """
+    mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in crops.images]
+    columns = []
+    for name in config.teachers:
+        teacher = load_embedder(
+            find_model(name, "embedder"), RuntimeConfig(device=config.device, threads=config.threads)
+        )
+        column = teacher.embed_crops(crops.images) + teacher.embed_crops(mirrored)
+        teacher.close()
+        columns.append(column / np.linalg.norm(column, axis=1, keepdims=True))
+    return np.concatenate(columns, axis=1)
 
 
 def _check_validation(crops: CropSet) -> None:

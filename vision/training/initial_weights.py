@@ -1,4 +1,4 @@
-"""Starting a detector's training from a trained model: fine-tuning to other classes, or a second round on the same."""
+"""Starting training from a trained model: fine-tuning to other classes or people, or a second round on the same."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ log = logging.getLogger(__name__)
 DEPENDENT = ("class_head.predict.", "box_head.predict.")
 
 
-def start_from(network: nn.Module, name: str) -> None:
-    """Copy the weights of a detector in the store (or a model folder) into ``network``.
+def start_from(network: nn.Module, name: str, *, kind: str = "detector") -> None:
+    """Copy the weights of a model of that kind in the store (or a model folder) into ``network``.
 
     The last layer of a head keeps its fresh start when its shape differs: the classes are others.
 
     Raises:
-        ModelNotFoundError: no detector has that name.
+        ModelNotFoundError: no model of the kind has that name.
         WeightsError: another layer differs, so the model has another architecture.
     """
-    card = find_model(name, "detector")
+    card = find_model(name, kind)
     weights = load_weights(card)
     own = network.state_dict()
     differing = sorted(

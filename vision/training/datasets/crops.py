@@ -21,7 +21,7 @@ from vision.errors import InvalidInputError
 from vision.runtime.preprocess import Normalization, normalize, resize
 from vision.training.augment_crops import DEFAULT, augment_crop
 from vision.training.embedder_config import CropAugmentation
-from vision.types import ImageArray, IntArray
+from vision.types import FloatArray, ImageArray, IntArray
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +40,20 @@ class CropFile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CropSet:
-    """Decoded crops: images uint8 RGB, person_ids int64 [N] (index into people), camera_ids int64 [N], their files."""
+    """Decoded crops.
+
+    Attributes:
+        images: N pictures, uint8 RGB. paths: their files.
+        person_ids: int64 [N], index into people. camera_ids: int64 [N].
+        targets: float32 [N, D], what teachers make of each crop; None without teachers.
+    """
 
     images: list[ImageArray]
     person_ids: IntArray
     camera_ids: IntArray
     people: tuple[str, ...]
     paths: tuple[Path, ...] = ()
+    targets: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -209,8 +216,8 @@ class PeopleSampler(Sampler[BatchPlan]):
         self._rank, self._world = rank, world
 
 
-class CropDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Augmented batches: item ``plan`` is float32 [P*K, 3, H, W] and person ids int64 [P*K]."""
+class CropDataset(Dataset[tuple[Tensor, ...]]):
+    """Augmented batches: item ``plan`` is float32 [P*K, 3, H, W], person ids int64 [P*K], and targets if there are."""
 
     def __init__(self, crops: CropSet, normalization: Normalization, augmentation: CropAugmentation = DEFAULT) -> None:
         self.crops = crops
@@ -221,8 +228,10 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.crops)
 
-    def __getitem__(self, plan: BatchPlan) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, plan: BatchPlan) -> tuple[Tensor, ...]:
         rng = np.random.default_rng(plan.seed)
         augmented = [augment_crop(rng, self.crops.images[i], self.fill, self.augmentation) for i in plan.indices]
         batch = np.stack([normalize(image, self.normalization) for image in augmented])
-        return from_numpy(batch), from_numpy(self.crops.person_ids[list(plan.indices)])
+        rows = list(plan.indices)
+        known = (self.crops.person_ids,) if self.crops.targets is None else (self.crops.person_ids, self.crops.targets)
+        return (from_numpy(batch), *(from_numpy(column[rows]) for column in known))

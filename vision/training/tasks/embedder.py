@@ -16,6 +16,7 @@ from vision.evaluation.reid import evaluate_embeddings
 from vision.reid.network import HEAD_CHANNELS, EmbeddingNetwork
 from vision.training.embedder_config import EmbedderTrainingConfig
 from vision.training.frozen_trunk import FrozenTrunk
+from vision.training.initial_weights import start_from
 from vision.training.optimization import plan_optimization
 from vision.training.processes import from_first_process
 from vision.training.tasks.embedder_losses import (
@@ -23,6 +24,7 @@ from vision.training.tasks.embedder_losses import (
     StripeClassifiers,
     batch_hard_triplet_loss,
     circle_loss,
+    similarity_loss,
 )
 
 __all__ = ["EmbedderTask", "batch_hard_triplet_loss", "build_network"]
@@ -46,9 +48,9 @@ class EmbedderTask(LightningModule):
         if self.device.type == "cpu" and self.config.freeze_stride:
             self.network.backbone.use_trunk(FrozenTrunk(self.network.backbone, threads=self.config.threads))
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, ...], batch_index: int) -> Tensor:
         """Return the loss of one batch of P people x K crops."""
-        crops, person_ids = batch
+        crops, person_ids, *targets = batch
         pools = self.network.pools(crops.contiguous(memory_format=torch.channels_last))
         raw, centred = self.network.embed_pools(pools)
         with_margin, logits = self.classifier(F.dropout(centred, self.config.dropout, self.training), person_ids)
@@ -58,6 +60,8 @@ class EmbedderTask(LightningModule):
             losses["loss_triplet"] = self.config.triplet_weight * loss
         if self.config.circle_weight:
             losses["loss_circle"] = self.config.circle_weight * circle_loss(centred.float(), person_ids)
+        if targets:
+            losses["loss_teachers"] = self.config.teacher_weight * similarity_loss(centred.float(), targets[0])
         if self.stripe_classifiers is not None:
             each = self.stripe_classifiers(pools[:, 1:])
             repeated = person_ids.repeat_interleave(self.network.stripes)
@@ -100,5 +104,7 @@ def build_network(config: EmbedderTrainingConfig) -> EmbeddingNetwork:
         backbone, stride=config.stride, dim=config.dim, stripes=config.stripes, dense=config.dense
     )
     network.backbone.freeze(config.freeze_stride)
+    if config.init:
+        start_from(network, config.init, kind="embedder")
     network.to(memory_format=torch.channels_last)
     return network

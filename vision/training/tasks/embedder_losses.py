@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 CIRCLE_MARGIN, CIRCLE_SCALE = 0.25, 64.0  # Sun 2020, section 4.1
 COSINE_SCALE = 30.0  # Wang 2018; large enough that a right cosine of 1 gives a probability near 1
+SIMILARITY_TEMPERATURE = 0.1  # of the cosines; the likest few crops of a batch count
 
 
 def batch_hard_triplet_loss(features: Tensor, person_ids: Tensor, *, margin: float) -> Tensor:
@@ -52,6 +53,24 @@ def circle_loss(features: Tensor, person_ids: Tensor) -> Tensor:
     push = (negative.detach() + CIRCLE_MARGIN).clamp(min=0) * (negative - CIRCLE_MARGIN)
     logits = torch.logsumexp(-CIRCLE_SCALE * pull, 0) + torch.logsumexp(CIRCLE_SCALE * push, 0)
     return F.softplus(logits) / CIRCLE_SCALE
+
+
+def similarity_loss(features: Tensor, targets: Tensor) -> Tensor:
+    """Return how far the likeness of a batch's crops is from what teachers find (Passalis 2018, section 3).
+
+    For each crop the others are a distribution, by softmax over cosine similarity; the loss is the mean divergence of
+    the student's from the teachers'. Embeddings themselves are not compared: their axes differ from model to model.
+
+    Args:
+        features: [B, D] after the neck, normalised here.
+        targets: [B, T] of the teachers, normalised here.
+    """
+    itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
+    own, wanted = (
+        F.log_softmax((unit @ unit.T / SIMILARITY_TEMPERATURE).masked_fill(itself, -1e4), dim=1)
+        for unit in (F.normalize(features, dim=1), F.normalize(targets, dim=1))
+    )
+    return F.kl_div(own, wanted, log_target=True, reduction="batchmean")
 
 
 class PeopleClassifier(nn.Module):
