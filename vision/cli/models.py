@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vision.cli import bench, pull
+from vision.cli import average, bench, pull
 
 if TYPE_CHECKING:
     from vision.card import ModelCard
@@ -61,6 +61,7 @@ def show_command(name: Annotated[str, typer.Argument(metavar="NAME", help="Model
 
 
 app.command("pull")(pull.pull_command)
+app.command("average")(average.average_command)
 app.command("bench")(bench.bench_command)
 
 

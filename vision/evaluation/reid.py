@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 def evaluate_embeddings(embeddings: FloatArray, person_ids: IntArray, camera_ids: IntArray) -> dict[str, float]:
     """Return rank1, rank5, mAP (all in [0, 1]) and the number of queries; every crop is a query once.
 
+    ``rank1_single`` and ``mAP_single`` count one query for each person and camera alone, the first by name, which is
+    how Market-1501 is published: who was seen often then counts no more than others.
+
     Its gallery are all crops except those of the same person by the same camera, itself among them: the next frame of
     the same walk is no proof of recognition. Queries whose person was seen by one camera only have nothing to find and
     are left out. Ties go against us, so that constant embeddings score no better than the worst order.
@@ -40,17 +43,21 @@ def evaluate_embeddings(embeddings: FloatArray, person_ids: IntArray, camera_ids
             f"embeddings, person_ids and camera_ids must have one entry a crop, got {len(embeddings)}, "
             f"{len(person_ids)} and {len(camera_ids)}; filter all three alike"
         )
-    ranks, precisions = [], []
-    for _, _, hits in ranked_galleries(embeddings, person_ids, camera_ids):
+    ranks, precisions, rows = [], [], []
+    for row, _, hits in ranked_galleries(embeddings, person_ids, camera_ids):
+        rows.append(row)
         ranks.append(hits[0])
         precisions.append(np.mean(np.arange(1, len(hits) + 1) / (hits + 1)))
     if not ranks:
         raise InvalidInputError("nobody was seen by two cameras, so there is nothing to find; evaluate more people")
-    first = np.asarray(ranks)
+    first, precision = np.asarray(ranks), np.asarray(precisions)
+    _, single = np.unique(np.stack([person_ids[rows], camera_ids[rows]]), axis=1, return_index=True)
     return {
         "rank1": float(np.mean(first < 1)),
         "rank5": float(np.mean(first < 5)),
-        "mAP": float(np.mean(precisions)),
+        "mAP": float(np.mean(precision)),
+        "rank1_single": float(np.mean(first[single] < 1)),
+        "mAP_single": float(np.mean(precision[single])),
         "queries": float(len(first)),
     }
 

@@ -24,7 +24,7 @@ from vision.training.report.answers import EmbedderAnswers, save_embeddings
 from vision.training.run import write_metrics
 
 log = logging.getLogger(__name__)
-CARD_METRICS = ("rank1", "rank5", "mAP")
+CARD_METRICS = ("rank1", "rank5", "mAP", "rank1_single", "mAP_single")
 
 
 def export_embedder(config: EmbedderTrainingConfig) -> Path:
@@ -48,6 +48,21 @@ def export_embedder(config: EmbedderTrainingConfig) -> Path:
     save_embeddings(config.out, EmbedderAnswers(embeddings, crops.person_ids, crops.camera_ids, crops.paths))
     log.info("exported %s: %s", folder, " ".join(f"{name}={value:.4f}" for name, value in metrics.items()))
     return folder
+
+
+def score_rows(card: ModelCard, data: Path, *, dataset: str) -> list[dict[str, Any]]:
+    """Return the card's rows for an embedder measured on the people that training on ``data`` holds out.
+
+    Args:
+        card: the embedder.
+        data: folder of crops, see ``vision.training.datasets.crops``.
+        dataset: its name in the rows.
+    """
+    embedder = load_embedder(card, RuntimeConfig(device="cpu"))
+    metrics = measure_crops(*embed_folder(embedder, data))
+    embedder.close()
+    config = EmbedderTrainingConfig(data=data, name=card.name, data_name=dataset, export_checkpoint="last")
+    return _metric_rows(config, metrics, ())
 
 
 def other_cameras(data: Path, cameras: Sequence[int]) -> tuple[int, ...]:
@@ -112,7 +127,7 @@ def _metric_rows(
     part = "chose the checkpoint, trained on none" if config.export_checkpoint == "best" else "no part in training"
     dataset = (
         f"{config.data_name or config.data.name}, {which}, {metrics['queries']:.0f} queries, each against all other "
-        f"crops but those of the same person and camera; {part}"
+        f"crops but those of the same person and camera; single: one query a person and camera; {part}"
     )
     command = f"stride32 eval embedder {config.name} --data DIR"
     if config.holdout_people != HOLDOUT_PEOPLE:

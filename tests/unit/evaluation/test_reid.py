@@ -14,6 +14,8 @@ from vision.evaluation.reid import (
     rank_curve,
 )
 
+PERFECT = dict.fromkeys(("rank1", "rank5", "mAP", "rank1_single", "mAP_single"), 1.0)
+
 
 def on_circle(*degrees):
     """Unit vectors at the given angles: similarity falls with the angle between two."""
@@ -23,7 +25,7 @@ def on_circle(*degrees):
 
 def test_perfect_embeddings_score_one():
     metrics = evaluate_embeddings(on_circle(0, 1, 90, 91), np.array([0, 0, 1, 1]), np.array([1, 2, 1, 2]))
-    assert metrics == {"rank1": 1.0, "rank5": 1.0, "mAP": 1.0, "queries": 4.0}
+    assert metrics == {**PERFECT, "queries": 4.0}
 
 
 def test_hand_computed_ranking():
@@ -52,6 +54,16 @@ def test_same_camera_matches_are_not_counted():
     # Queries 0 and 1 meet the stranger at 30 first; query 2 at 60 meets the stranger (30 away) before both matches.
     assert metrics["rank1"] == 0.0
     assert metrics["mAP"] == pytest.approx((1 / 2 + 1 / 2 + (1 / 2 + 2 / 3) / 2) / 3)
+
+
+def test_single_counts_each_person_and_camera_once():
+    # Person 0 at 0, 1 (camera 1) and 30 degrees (camera 2), person 1 at 20 and 200: all but the crop at 1 are asked.
+    metrics = evaluate_embeddings(on_circle(0, 1, 30, 20, 200), np.array([0, 0, 0, 1, 1]), np.array([1, 1, 2, 1, 2]))
+    assert metrics["queries"] == 5.0
+    assert metrics["rank1_single"] == 0.0
+    # From 0: 20 other, 30 match. From 30: 20 other, 1 and 0 match. From 20 and from 200 three others come first.
+    assert metrics["mAP_single"] == pytest.approx((1 / 2 + (1 / 2 + 2 / 3) / 2 + 1 / 4 + 1 / 4) / 4)
+    assert metrics["mAP"] == pytest.approx((1 / 2 + 1 / 2 + (1 / 2 + 2 / 3) / 2 + 1 / 4 + 1 / 4) / 5)
 
 
 def test_constant_embeddings_get_the_worst_order():
@@ -103,7 +115,7 @@ def flat_people(tmp_path):
 def test_evaluate_reid_reads_the_held_out_people(flat_people):
     metrics = evaluate_reid(MeanColour(), flat_people, holdout=3)
     assert metrics.pop("distance_limit") > 0
-    assert metrics == {"rank1": 1.0, "rank5": 1.0, "mAP": 1.0, "queries": 12.0}
+    assert metrics == {**PERFECT, "queries": 12.0}
     assert evaluate_reid(MeanColour(), flat_people, people=["0001", "0002"])["queries"] == 8.0
     assert evaluate_reid(MeanColour(), flat_people, holdout=0)["queries"] == 24.0
 

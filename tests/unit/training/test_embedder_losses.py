@@ -13,6 +13,7 @@ from vision.training.tasks.embedder_losses import (
     StripeClassifiers,
     batch_hard_triplet_loss,
     circle_loss,
+    similarity_loss,
 )
 
 PAIRS = torch.tensor([0, 0, 1, 1])
@@ -91,3 +92,25 @@ def test_each_stripe_has_its_own_classifier_and_rows_follow_the_crops():
         for stripe in range(2):
             expected = heads.classifiers[stripe](heads.necks[stripe](stripes[crop : crop + 1, stripe]))
             torch.testing.assert_close(logits[2 * crop + stripe], expected[0])
+
+
+def test_similarity_loss_is_zero_where_likeness_agrees_whatever_the_axes():
+    torch.manual_seed(0)
+    features = torch.randn(6, 4)
+    turned = torch.linalg.qr(torch.randn(4, 4))[0]
+    assert similarity_loss(features, 3 * features @ turned).item() == pytest.approx(0, abs=1e-5)
+    assert similarity_loss(features, torch.randn(6, 8)).item() > 0.1
+
+
+def test_similarity_loss_by_hand():
+    # Three crops; to the student the first is as like the second as the third, to the teachers only like the second.
+    student = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    teacher = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+
+    def row(own, wanted):
+        own, wanted = ([math.exp(10 * s) for s in sims] for sims in (own, wanted))
+        p = [w / sum(wanted) for w in wanted]
+        return sum(a * math.log(a / (b / sum(own))) for a, b in zip(p, own, strict=True))
+
+    expected = (row((0, 0), (1, 0)) + row((0, -1), (1, 0)) + row((0, -1), (0, 0))) / 3
+    assert similarity_loss(student, teacher).item() == pytest.approx(expected, rel=1e-4)

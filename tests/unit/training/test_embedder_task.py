@@ -49,6 +49,15 @@ def test_a_step_sums_the_losses_that_are_on(change, losses, monkeypatch):
     assert all(p.grad is not None for p in task.parameters() if p.requires_grad)
 
 
+def test_teachers_add_their_loss(monkeypatch):
+    torch.manual_seed(0)
+    task = EmbedderTask(CONFIG, people=2).train()
+    logged = {}
+    monkeypatch.setattr(task, "log_dict", lambda values, **_: logged.update(values))
+    task.training_step((torch.randn(4, 3, 32, 16), torch.tensor([0, 0, 1, 1]), torch.randn(4, 6)), 0)
+    assert set(logged) == {"loss_class", "loss_triplet", "loss_teachers", "accuracy"}
+
+
 def test_frozen_stages_run_elsewhere_on_the_cpu_with_the_same_features():
     task = EmbedderTask(CONFIG, people=2).eval()
     crops = torch.randn(2, 3, 32, 16)

@@ -18,6 +18,8 @@ MEANINGS = {
     "rank1": "share of queries whose nearest crop of another camera shows the same person",
     "rank5": "share of queries with the person among the nearest five",
     "mAP": "mean average precision: over all correct answers to each query, or over all labels",
+    "rank1_single": "rank-1 with one query for each person and camera, as Market-1501 is published",
+    "mAP_single": "mAP with one query for each person and camera",
     "queries": "number of crops that were looked for",
     "distance_limit": "cosine distance below which 0.2 % of the pairs of different people in one camera lie",
     "accuracy": "share of pictures whose surest class is right",
