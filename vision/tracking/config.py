@@ -39,8 +39,8 @@ class TrackerConfig:
         ema: weight of the past in one running mean embedding a track, in [0, 1); 0 keeps the gallery instead.
             StrongSORT, BoT-SORT: 0.9.
         max_cosine_distance: largest appearance distance of a match, in [0, 2]. It belongs to the embedder: the default
-            is for reid-lite, where 0.5 lets 0.2 % of pairs of different people in one camera pass
-            (docs/tracking.md). DeepSORT: 0.2 with its own network; it would refuse 95 % of reid-lite's true pairs.
+            is for reid-lite, where 0.4 lets 0.2 % of pairs of different people in one camera pass
+            (docs/appearance.md). DeepSORT: 0.2 with its own network; it would refuse 96 % of reid-lite's true pairs.
         fusion: how appearance and motion make one cost: "appearance" alone behind the motion gate (DeepSORT),
             "weighted" adds the Mahalanobis distance (StrongSORT, section 3.3), "minimum" takes the smaller of 1 - IoU
             and half the appearance distance (BoT-SORT, section 3.3).
@@ -89,7 +89,7 @@ class TrackerConfig:
     appearance_every: int = 5
     gallery_size: int = 100
     ema: float = 0.0
-    max_cosine_distance: float = 0.5
+    max_cosine_distance: float = 0.4
     fusion: Literal["appearance", "weighted", "minimum"] = "appearance"
     motion_weight: float = 0.02
     proximity: float = 0.5

@@ -23,6 +23,9 @@ NOT_IN_COMMAND = frozenset(
     }
 )
 
+# Models that a run starts from or learns from: their folders lie elsewhere on the next machine.
+MODELS = frozenset({"init", "teachers", "detector"})
+
 
 def save_weights(out: Path, folder: Path, *, checkpoint: str = BEST) -> Path:
     """Write a checkpoint's weights to ``folder`` in half precision, which halves the file; returns its path."""
@@ -46,9 +49,20 @@ def training_command(start: str, config: DataclassInstance, *, in_start: frozens
         value = getattr(config, item.name)
         if item.name in NOT_IN_COMMAND | in_start or value == item.default:
             continue
+        if item.name in MODELS:
+            value = tuple(map(_place, value)) if isinstance(value, tuple) else _place(value)
         if isinstance(value, tuple):
             text = str(list(value)).replace(" ", "")
             words.append(f"--set '{item.name}={text.replace(chr(39), chr(34))}'")
         else:
             words.append(f"--set {item.name}={str(value).lower() if isinstance(value, bool) else value}")
     return " ".join(words)
+
+
+def _place(model: str) -> str:
+    """Return a model's name, or of its folder's path the end: run and model.
+
+    >>> _place("reid-lite"), _place("/home/me/runs/first/people")
+    ('reid-lite', 'first/people')
+    """
+    return "/".join(Path(model).parts[-2:])
