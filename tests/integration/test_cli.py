@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -109,17 +108,6 @@ def test_help_loads_nothing_heavy(command: list[str], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Usage:" in done.stdout
     assert done.stderr.strip() == "HEAVY []"
-
-
-def test_help_takes_less_than_half_a_second(tmp_path: Path) -> None:
-    def cpu_seconds() -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        stride32("track", "--help", cwd=tmp_path)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-
-    # Processor time, the best of three: the test machine may be busy with other things.
-    assert min(cpu_seconds() for _ in range(3)) < 0.5
 
 
 def test_version(tmp_path: Path) -> None:
