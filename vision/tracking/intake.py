@@ -7,6 +7,7 @@ of this stream: the running median of the detections that tracks were matched wi
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,9 @@ from vision.types import Detections, FloatArray
 SCORE_RATE = 0.05
 """Share of a new frame in the typical score: some twenty frames decide it."""
 
+
+Spared = Callable[[], npt.NDArray[np.bool_] | None]
+"""Returns bool [N], or None when no row was spared."""
 
 MAX_COORDINATE = 1e12
 """Far beyond any picture; what lies further would overflow on its way back to float32."""
@@ -40,15 +44,13 @@ class Intake:
         self.config = config
         self.typical_score = math.nan
 
-    def read(
-        self, detections: Detections, width: int | None, spared: npt.NDArray[np.bool_] | None = None
-    ) -> tuple[Indices, Found]:
+    def read(self, detections: Detections, width: int | None, spared: Spared) -> tuple[Indices, Found]:
         """Return the numbers of the usable rows [N], and these rows in the tracker's terms.
 
         Args:
             detections: of one frame.
             width: of the embeddings seen so far; None before the first.
-            spared: bool [N], rows that may have a zero embedding because it was not computed; None when none may.
+            spared: tells the rows that may have a zero embedding because it was not computed; called where one has.
 
         Raises:
             InvalidInputError: an embedding is zero, or of another width.
@@ -113,7 +115,7 @@ class Intake:
         usable: Indices,
         high: Indices | None,
         width: int | None,
-        spared: npt.NDArray[np.bool_] | None,
+        spared: Spared,
     ) -> tuple[FloatArray | None, npt.NDArray[np.bool_] | None]:
         """Return unit embeddings of the usable rows (only those that were looked at are filled), or None without any;
         and which sure rows were not looked at, or None when all were."""
@@ -134,10 +136,10 @@ class Intake:
             looked[:] = False
             looked[high] = True
         unseen = None
-        if spared is not None:
-            missing = looked & spared[usable] & ~embeddings.any(axis=1)
-            unseen = missing if missing.any() else None
-            looked &= ~missing
+        missing = looked & ~embeddings.any(axis=1)
+        if missing.any() and (allowed := spared()) is not None:
+            unseen = missing & allowed[usable]
+            looked &= ~unseen
         if looked.all():
             return unit_rows(embeddings), unseen
         units = np.zeros((len(usable), embeddings.shape[1]), np.float32)

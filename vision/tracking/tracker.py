@@ -74,7 +74,8 @@ class Tracker:
 
         Args:
             detections: objects of this frame. Rows without area or of a score below the settings take no part.
-                Embeddings of any positive length are scaled to unit norm.
+                Embeddings of any positive length are scaled to unit norm; those of rows that ``compared_rows`` left out
+                may be zero.
             frame_index: number of this frame; when given it must be higher than that of the last update. Numbers left
                 out are frames that passed unseen: tracks are predicted over them and grow older by them.
             timestamp_s: time of this frame, likewise; with ``nominal_fps`` it decides how far the tracks are predicted.
@@ -85,9 +86,8 @@ class Tracker:
                 camera motion that is no such matrix. The state is then as before the call.
         """
         width = None if self._gallery is None else self._gallery.width
-        # Asked only where an embedding is missing, and before anything moves: what was spared then may be missing now.
-        whole = detections.embeddings is None or detections.embeddings.any(axis=1).all()
-        usable, found = self._intake.read(detections, width, None if whole else self._undisputed(detections))
+        # Before anything moves: what compared_rows spared may be missing.
+        usable, found = self._intake.read(detections, width, lambda: self._undisputed(detections))
         motion = checked_motion(camera_motion)
         frames, dt, seconds = self._clock.advance(frame_index, timestamp_s, self.config.nominal_fps)
         # Nothing below raises: a rejected frame leaves no trace.
