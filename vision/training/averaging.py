@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from vision.card import WEIGHTS_FILE, ModelCard, write_card
 from vision.errors import InvalidInputError, WeightsError
+from vision.runtime.weights import compare_tensors
 from vision.store import file_sha256, load_weights
+from vision.training.export import write_weights
 
 # What the mean has in common with its parts; scores, times and the training are each model's own.
 SHARED = ("kind", "architecture", "preprocess", "labels")
@@ -40,9 +41,7 @@ def average_models(cards: Sequence[ModelCard], folder: Path, *, name: str) -> Mo
     """
     _check(cards, folder)
     mean = mean_weights([load_weights(card) for card in cards], [card.name for card in cards])
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / WEIGHTS_FILE
-    save_file({key: (t.half() if t.is_floating_point() else t).contiguous() for key, t in mean.items()}, path)
+    path = write_weights(mean, folder)
     first = cards[0]
     card = dataclasses.replace(
         first,
@@ -70,15 +69,12 @@ def mean_weights(models: Sequence[Mapping[str, Tensor]], names: Sequence[str]) -
     """
     first = models[0]
     for model, name in zip(models[1:], names[1:], strict=True):
-        differing = sorted(
-            key
-            for key in first.keys() | model.keys()
-            if key not in first or key not in model or first[key].shape != model[key].shape
-        )
-        if differing:
+        if difference := compare_tensors(first, model):
             raise WeightsError(
-                f"models to average must have the same tensors, {names[0]} and {name} differ in {len(differing)}, "
-                f"first {differing[0]}; average models of one architecture"
+                f"models to average must have the same tensors, {name} differs from {names[0]}: {difference}; average "
+                "models of one architecture",
+                expected=difference.expected,
+                actual=difference.found,
             )
     return {
         key: torch.stack([model[key].double() for model in models]).mean(dim=0).float()

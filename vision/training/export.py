@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from vision.card import WEIGHTS_FILE
 from vision.training.checkpoints import BEST
@@ -28,10 +30,14 @@ MODELS = frozenset({"init", "teachers", "detector"})
 
 
 def save_weights(out: Path, folder: Path, *, checkpoint: str = BEST) -> Path:
-    """Write a checkpoint's weights to ``folder`` in half precision, which halves the file; returns its path."""
+    """Write a checkpoint's weights to ``folder``; returns the file's path."""
+    return write_weights(best_weights(out, checkpoint=checkpoint), folder)
+
+
+def write_weights(tensors: Mapping[str, Tensor], folder: Path) -> Path:
+    """Write a network's tensors to ``folder`` in half precision, which halves the file; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / WEIGHTS_FILE
-    tensors = best_weights(out, checkpoint=checkpoint)
     save_file({name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in tensors.items()}, path)
     return path
 
@@ -62,7 +68,7 @@ def training_command(start: str, config: DataclassInstance, *, in_start: frozens
 def _place(model: str) -> str:
     """Return a model's name, or of its folder's path the end: run and model.
 
-    >>> _place("reid-lite"), _place("/home/me/runs/first/people")
+    >>> _place("reid-lite"), _place("work/runs/first/people")
     ('reid-lite', 'first/people')
     """
     return "/".join(Path(model).parts[-2:])
