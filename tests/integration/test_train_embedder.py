@@ -188,6 +188,14 @@ def test_the_average_of_two_models_is_measured_into_its_card(run_folder, people,
     code, out, err = run_cli(capsys, *arguments)
     assert code == 1
     assert "holding out 100 people" in err
+    code, out, err = run_cli(capsys, *arguments, "--holdout", HELD_OUT)
+    assert code == 0
+    assert "mAP" in err
+    measured = read_card(tmp_path / "mean").metrics
+    assert [row["value"] for row in measured] == [row["value"] for row in read_card(model).metrics]
+    assert measured[0]["command"] == "stride32 eval embedder mean --data DIR --holdout 4"
+    assert "last 4 people by id" in measured[0]["dataset"]
+    assert "may have chosen" in measured[0]["dataset"]
     arguments = arguments[:-2]
     code, out, _ = run_cli(capsys, *arguments)
     assert code == 0

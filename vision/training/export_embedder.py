@@ -44,25 +44,27 @@ def export_embedder(config: EmbedderTrainingConfig) -> Path:
     embedder.close()
     metrics = measure_crops(embeddings, crops)
     write_metrics(config.out, metrics)
-    write_card(folder, dataclasses.replace(card, metrics=tuple(_metric_rows(config, metrics, cameras))))
+    part = "chose the checkpoint, trained on none" if config.export_checkpoint == "best" else "no part in training"
+    write_card(folder, dataclasses.replace(card, metrics=tuple(_metric_rows(config, metrics, cameras, part=part))))
     save_embeddings(config.out, EmbedderAnswers(embeddings, crops.person_ids, crops.camera_ids, crops.paths))
     log.info("exported %s: %s", folder, " ".join(f"{name}={value:.4f}" for name, value in metrics.items()))
     return folder
 
 
-def score_rows(card: ModelCard, data: Path, *, dataset: str) -> list[dict[str, Any]]:
-    """Return the card's rows for an embedder measured on the people that training on ``data`` holds out.
+def score_rows(card: ModelCard, data: Path, *, holdout: int) -> list[dict[str, Any]]:
+    """Return the card's rows for an average of embedders, measured on the people that its parts held out.
 
     Args:
         card: the embedder.
         data: folder of crops, see ``vision.training.datasets.crops``.
-        dataset: its name in the rows.
+        holdout: ``holdout_people`` of the parts: the last ones by id.
     """
     embedder = load_embedder(card, RuntimeConfig(device="cpu"))
-    metrics = measure_crops(*embed_folder(embedder, data))
+    metrics = measure_crops(*embed_folder(embedder, data, holdout=holdout))
     embedder.close()
-    config = EmbedderTrainingConfig(data=data, name=card.name, data_name=dataset, export_checkpoint="last")
-    return _metric_rows(config, metrics, ())
+    name = str(card.data[0]["name"]) if card.data else data.name
+    config = EmbedderTrainingConfig(data=data, name=card.name, data_name=name, holdout_people=holdout)
+    return _metric_rows(config, metrics, (), part="held out by the parts, whose checkpoints they may have chosen")
 
 
 def other_cameras(data: Path, cameras: Sequence[int]) -> tuple[int, ...]:
@@ -116,15 +118,14 @@ def _data_rows(config: EmbedderTrainingConfig) -> list[dict[str, str]]:
 
 
 def _metric_rows(
-    config: EmbedderTrainingConfig, metrics: dict[str, float], cameras: tuple[int, ...]
+    config: EmbedderTrainingConfig, metrics: dict[str, float], cameras: tuple[int, ...], *, part: str
 ) -> list[dict[str, Any]]:
-    """Return the card's rows; each names the command that gives the number again."""
+    """Return the card's rows, which say what ``part`` the people had; each names the command that gives the number."""
     which = f"last {config.holdout_people} people by id"
     if config.exclude_people:
         which += f" before the last {config.exclude_people}"
     if cameras:
         which += f", cameras {', '.join(map(str, cameras))} (trained on the others)"
-    part = "chose the checkpoint, trained on none" if config.export_checkpoint == "best" else "no part in training"
     dataset = (
         f"{config.data_name or config.data.name}, {which}, {metrics['queries']:.0f} queries, each against all other "
         f"crops but those of the same person and camera; single: one query a person and camera; {part}"
