@@ -211,7 +211,8 @@ PRESETS: dict[str, TrackerConfig] = {
         fusion="minimum",
         camera_motion="flow",
     ),
-    # What did best over the sequences of docs/tracking.md together; each term is there because most of them gain by it.
+    # What did best over the sequences of docs/presets.md together; each term is there because most of them gain by it.
+    # How it uses embeddings was chosen on two sequences alone.
     "stride32": TrackerConfig(
         cascade=False,
         gate=0.0,
