@@ -76,6 +76,16 @@ def test_there_and_on(first: str, second: str, expected: Trajectories, header: T
         np.testing.assert_array_equal(found.filled, expected.filled)
 
 
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".json"])
+def test_a_track_whose_label_falls_is_read_back(ending: str, tmp_path: Path) -> None:
+    boxes = np.tile(np.float32([0, 0, 1, 1]), (2, 1))
+    tracks = Trajectories(
+        np.arange(2), np.zeros(2, int), boxes, np.ones(2, np.float32), np.array([1, 0]), np.zeros(2, bool)
+    )
+    write_tracks(tracks, tmp_path / f"a{ending}", header=TracksHeader())
+    assert read_track_file(tmp_path / f"a{ending}")[0].labels.tolist() == [1, 0]
+
+
 @settings(max_examples=20)
 @given(expected=trajectories(), header=headers())
 def test_parquet_keeps_everything(expected: Trajectories, header: TracksHeader) -> None:

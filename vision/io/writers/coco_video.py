@@ -38,6 +38,7 @@ class CocoVideoFile:
         self._output = AtomicFile(path, overwrite=overwrite)
         self._images: list[int] = []
         self._tracks: dict[int, int] = {}
+        self._n_classes = 0
         self._n_annotations = 0
         self._output.write(b'{"annotations":[')
 
@@ -58,6 +59,8 @@ class CocoVideoFile:
         for track_id, bbox, score, label, is_filled in zip(ids, boxes_xywh, scores, labels, flags, strict=True):
             self._n_annotations += 1
             self._tracks[track_id] = label
+            # Not from the tracks at the end: one whose label changes is listed with its last.
+            self._n_classes = max(self._n_classes, label + 1)
             row = {
                 "id": self._n_annotations,
                 "image_id": frame_index + 1,
@@ -86,7 +89,7 @@ class CocoVideoFile:
         video["length"] = max([header.frame_count or 0, *(index + 1 for index in self._images[-1:])])
         if header.fps is not None:
             video["fps"] = header.fps
-        n_classes = max([len(header.class_names), *(label + 1 for label in self._tracks.values())])
+        n_classes = max(len(header.class_names), self._n_classes)
         self._output.write(b"\n]")
         self._write_list("images", (self._image(index, size) for index in self._images))
         self._write_list(
