@@ -52,7 +52,9 @@ Resume = Annotated[
 ]
 Kind = Annotated[
     str,
-    typer.Argument(metavar="KIND", help="detector, embedder, classifier, window or roi-embedder.", show_default=False),
+    typer.Argument(
+        metavar="KIND", help="detector, embedder, classifier, segmenter, window or roi-embedder.", show_default=False
+    ),
 ]
 File = typer.Option(metavar="DATA", help="COCO file, VOC folder or YOLO data.yaml.", show_default=False)
 
@@ -126,6 +128,32 @@ def embedder_command(
 ) -> int:
     """Train an appearance embedder on crops of persons."""
     return _train("embedder", **locals())
+
+
+@app.command("segmenter")
+def segmenter_command(
+    config: ConfigArgument = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Pictures and masks, or VOC.", show_default=False)
+    ] = None,
+    val_data: Annotated[Path | None, typer.Option(metavar="DIR", help="To validate on.", show_default=False)] = None,
+    out: Out = None,
+    name: Name = None,
+    init: Init = None,
+    epochs: Epochs = None,
+    time_budget: TimeBudget = None,
+    optimizer: Optimizer = None,
+    lr: LearningRate = None,
+    batch_size: BatchSize = None,
+    auto_batch: AutoBatch = None,
+    seed: Seed = None,
+    device: TrainDevice = None,
+    resume: Resume = None,
+    overrides: Overrides = None,
+    print_config: PrintConfig = False,
+) -> int:
+    """Train an FCN segmenter on pictures with index masks."""
+    return _train("segmenter", **locals())
 
 
 @app.command("roi-embedder")

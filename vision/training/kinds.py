@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from vision.training.config import TrainingConfig
     from vision.training.recipe import Recipe
 
-KINDS = ("detector", "embedder", "classifier", "window", "roi-embedder")
+KINDS = ("detector", "embedder", "classifier", "segmenter", "window", "roi-embedder")
 
 
 def check_kind(kind: str) -> str:
@@ -39,6 +39,10 @@ def config_class(kind: str) -> type[TrainingConfig]:
             from vision.training.classifier_config import ClassifierTrainingConfig
 
             return ClassifierTrainingConfig
+        case "segmenter":
+            from vision.training.segmenter_config import SegmenterTrainingConfig
+
+            return SegmenterTrainingConfig
         case "roi-embedder":
             from vision.training.roi_embedder_config import RoiEmbedderTrainingConfig
 
@@ -64,6 +68,10 @@ def recipe_of(kind: str) -> Recipe[Any]:
             from vision.training.fit_classifier import CLASSIFIER
 
             return CLASSIFIER
+        case "segmenter":
+            from vision.training.fit_segmenter import SEGMENTER
+
+            return SEGMENTER
         case "roi-embedder":
             from vision.training.fit_roi_embedder import ROI_EMBEDDER
 

@@ -1,0 +1,1 @@
+"""The segmentation stage: frames in, a class for every pixel out."""

@@ -1,0 +1,168 @@
+"""The segmenter stage: frames in, one SegmentationMap a frame out, through an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor, nn
+
+from vision.backbones.registry import build_classifier
+from vision.card import ModelCard
+from vision.errors import StateError
+from vision.geometry.letterbox import Letterbox
+from vision.runtime.config import RuntimeConfig
+from vision.runtime.engine import Engine, EngineInput, build_engine
+from vision.runtime.preprocess import Normalization, preprocess
+from vision.runtime.weights import card_value, load_into
+from vision.segmentation.config import SegmenterConfig
+from vision.segmentation.fcn import FCN
+from vision.segmentation.readout import full_logits, labels_of, probabilities_of
+from vision.types import FloatArray, Frame, SegmentationMap
+
+
+class Segmenter(Protocol):
+    """Anything that gives every pixel of a frame a class."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each label."""
+        ...
+
+    def segment(self, frames: Sequence[Frame]) -> list[SegmentationMap]:
+        """Return one map a frame, in order, of the frame's height and width."""
+        ...
+
+    def logits(self, frames: Sequence[Frame]) -> list[FloatArray]:
+        """Return float32 [H, W, K] a frame, of which ``segment`` takes the largest: for tiles and thresholds."""
+        ...
+
+    def close(self) -> None:
+        """Release the network; further calls raise StateError."""
+        ...
+
+
+class EngineSegmenter:
+    """Runs a network that gives logits on any grid through an engine. Stateless between calls: safe to share by threads.
+
+    Args:
+        engine: float32 [B, 3, H, W] to logits [B, K, h, w].
+        class_names: the name of each label.
+        normalization: constants of the weights.
+        multiple: the input's sides are padded to multiples of this.
+        long_side: longer side in pixels that a picture is scaled to; 0 leaves its size.
+        scores: whether ``segment`` gives probabilities too.
+        max_batch: most pictures in one forward pass.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        class_names: tuple[str, ...],
+        normalization: Normalization,
+        multiple: int,
+        long_side: int = 0,
+        scores: bool = False,
+        max_batch: int = 4,
+    ) -> None:
+        self.class_names = class_names
+        self.normalization = normalization
+        self.multiple = multiple
+        self.long_side = long_side
+        self.scores = scores
+        self.max_batch = max_batch
+        self._engine: Engine | None = engine
+
+    def segment(self, frames: Sequence[Frame]) -> list[SegmentationMap]:
+        """Return one map a frame; a frame's result does not depend on its company in the batch.
+
+        Raises:
+            StateError: the segmenter was closed.
+        """
+        return [self._read(logits) for logits in self.logits(frames)]
+
+    def logits(self, frames: Sequence[Frame]) -> list[FloatArray]:
+        """Return logits float32 [H, W, K] a frame, at its own size."""
+        letterboxes = [self.letterbox(frame) for frame in frames]
+        results: dict[int, FloatArray] = {}
+        for rows in batches_of(letterboxes, self.max_batch):
+            batch = np.stack([preprocess(frames[row].image, letterboxes[row], self.normalization) for row in rows])
+            for row, coarse in zip(rows, self._run(batch), strict=True):
+                results[row] = full_logits(coarse, letterboxes[row])
+        return [results[row] for row in range(len(frames))]
+
+    def letterbox(self, frame: Frame) -> Letterbox:
+        """Return how a frame becomes the network's input."""
+        long_side = self.long_side or max(frame.size_hw)
+        return Letterbox.fit(frame.size_hw, long_side=long_side, multiple=self.multiple)
+
+    def close(self) -> None:
+        """Release the engine; further calls raise StateError. Closing twice is allowed."""
+        self._engine = None
+
+    def _run(self, batch: FloatArray) -> FloatArray:
+        if self._engine is None:
+            raise StateError("a segmenter must be open to be used, this one was closed; load it again")
+        return self._engine.run(batch)[0]
+
+    def _read(self, logits_HWK: FloatArray) -> SegmentationMap:  # noqa: N803 - shape suffix
+        scores = probabilities_of(logits_HWK) if self.scores else None
+        return SegmentationMap(labels_of(logits_HWK), self.class_names, scores)
+
+
+def batches_of(letterboxes: Sequence[Letterbox], max_batch: int) -> list[list[int]]:
+    """Return the rows of pictures whose network inputs have one shape, at most ``max_batch`` together."""
+    by_shape: dict[tuple[int, int], list[int]] = {}
+    for row, letterbox in enumerate(letterboxes):
+        by_shape.setdefault(letterbox.padded_hw, []).append(row)
+    return [rows[start : start + max_batch] for rows in by_shape.values() for start in range(0, len(rows), max_batch)]
+
+
+class CoarseLogits(nn.Module):
+    """An FCN up to its last enlargement, as it is exported: that one is fixed and dearer in a network than outside."""
+
+    def __init__(self, network: FCN) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:  # noqa: N803 - shape suffix
+        """Return logits [B, K, H / stride, W / stride]."""
+        return self.network.coarse(images_BCHW)
+
+
+def load_network(card: ModelCard) -> FCN:
+    """Return the network of a card with its weights, in evaluation mode.
+
+    Raises:
+        ModelError: the card lacks a key. WeightsError: the weights do not fit it.
+    """
+    architecture = card.architecture
+    network = FCN(
+        build_classifier(card_value(card, "architecture", "backbone")).backbone,
+        len(card.labels),
+        stride=int(card_value(card, "architecture", "stride")),
+        width=int(architecture.get("width", 0)),
+        learnable=bool(architecture.get("learnable", False)),
+    )
+    load_into(network, card)
+    return network.eval()
+
+
+def load_fcn(card: ModelCard, config: SegmenterConfig, runtime: RuntimeConfig) -> EngineSegmenter:
+    """Return the FCN segmenter that a model card describes; raises as ``load_network``."""
+    network = load_network(card)
+    exported = network if network.learnable else CoarseLogits(network)
+    spec = EngineInput(example_hw=(4 * network.multiple,) * 2, dynamic_hw=True, digest=card.sha256)
+    return EngineSegmenter(
+        build_engine(exported, spec, runtime),
+        class_names=card.labels,
+        normalization=Normalization(
+            tuple(card_value(card, "preprocess", "mean")), tuple(card_value(card, "preprocess", "std"))
+        ),
+        multiple=network.multiple,
+        long_side=config.long_side or int(card_value(card, "preprocess", "long_side")),
+        scores=config.scores,
+        max_batch=config.max_batch,
+    )

@@ -1,0 +1,158 @@
+"""One training step of the segmenter, and its validation by mIoU on whole pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.nn import functional as F
+
+from vision.backbones.registry import build_classifier
+from vision.evaluation.segmentation import PER_CLASS, measure_segmenter
+from vision.runtime.engine import Engine, EngineInput, default_threads
+from vision.runtime.onnx_engine import OnnxEngine, export
+from vision.runtime.torch_engine import TorchEngine
+from vision.segmentation.fcn import FCN
+from vision.segmentation.losses import dice_loss, pixel_loss
+from vision.segmentation.segmenter import CoarseLogits, EngineSegmenter
+from vision.training.datasets.masks import MaskedPicture, MaskFormat
+from vision.training.frozen_trunk import FrozenTrunk
+from vision.training.initial_weights import start_from
+from vision.training.optimization import plan_optimization
+from vision.training.processes import from_first_process
+from vision.training.segmenter_config import SegmenterTrainingConfig
+
+MONITOR = "val_mIoU"
+
+
+class SegmenterTask(LightningModule):
+    """Trains an FCN; ``val_mIoU`` is what checkpoints are chosen by.
+
+    Args:
+        config: settings of the run.
+        form: classes of the masks.
+        val_pairs: pictures to validate on.
+        weights: float32 [K], the weight of each class in the loss, or None for equal ones.
+    """
+
+    def __init__(
+        self,
+        config: SegmenterTrainingConfig,
+        form: MaskFormat,
+        val_pairs: Sequence[MaskedPicture],
+        weights: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.form = form
+        self.val_pairs = list(val_pairs)
+        self.total_steps = 1.0
+        self.network = build_network(config, len(form.class_names))
+        self._trunk: FrozenTrunk | None = None
+        # Not saved: the data give it again.
+        self.register_buffer("weights", weights, persistent=False)
+
+    def on_fit_start(self) -> None:
+        """On the CPU, hand the frozen stages to ONNX Runtime."""
+        backbone = self.network.backbone
+        if self.device.type == "cpu" and len(backbone.frozen_stages()):
+            self._trunk = FrozenTrunk(backbone, threads=self.config.threads)
+            backbone.use_trunk(self._trunk)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        """Return the loss of one batch: images [B, 3, H, W], labels [B, H, W]."""
+        images, labels = batch
+        logits = self.network.coarse(images.contiguous(memory_format=torch.channels_last)).float()
+        logits, labels = at_stride(logits, labels, self.config.loss_stride)
+        weights = self.weights if isinstance(self.weights, Tensor) else None
+        config = self.config
+        losses = {
+            "loss_pixels": pixel_loss(
+                logits,
+                labels,
+                ignore=config.ignore,
+                weights=weights,
+                focal_gamma=config.focal_gamma,
+                label_smoothing=config.label_smoothing,
+            )
+        }
+        if config.dice_weight:
+            losses["loss_dice"] = config.dice_weight * dice_loss(logits, labels, ignore=config.ignore)
+        known = labels != config.ignore
+        right = (logits.argmax(dim=1) == labels)[known].float().mean()
+        self.log_dict({**losses, "accuracy": right}, batch_size=len(images), on_step=True, on_epoch=False)
+        return torch.stack(list(losses.values())).sum()
+
+    def validation_step(self, batch: Tensor, batch_index: int) -> None:
+        """Measure all validation pictures whole with the averaged weights, as inference sees them.
+
+        Here and not at the end of the epoch: by then the averaging callback has put the raw weights back.
+        """
+        segmenter = self._segmenter()
+        meter = measure_segmenter(segmenter, self.val_pairs, self.form, borders=False)
+        segmenter.close()
+        # The first process's weights and statistics are those that are saved.
+        scores = from_first_process(meter.scores())
+        self.log_dict(
+            {f"val_{name}": value for name, value in scores.items() if not name.startswith(PER_CLASS)}, batch_size=1
+        )
+
+    def _segmenter(self) -> EngineSegmenter:
+        config, network = self.config, self.network
+        exported = network if network.learnable else CoarseLogits(network)
+        engine: Engine
+        if self.device.type == "cpu":
+            spec = EngineInput(example_hw=(4 * network.multiple,) * 2, dynamic_hw=True, digest="")
+            network.backbone.use_trunk(None)  # the exported network holds all stages
+            try:
+                model = export(exported, spec)
+            finally:
+                network.backbone.use_trunk(self._trunk)
+            engine = OnnxEngine(model, threads=config.threads or default_threads())
+        else:
+            engine = TorchEngine(exported, self.device, "fp32")
+        return EngineSegmenter(
+            engine,
+            class_names=self.form.class_names,
+            normalization=network.backbone.normalization,
+            multiple=network.multiple,
+            long_side=config.long_side,
+        )
+
+    def configure_optimizers(self) -> dict[str, object]:
+        """Return the configured optimizer and schedule; a pretrained backbone moves slower than the new layers."""
+        factor = self.config.backbone_lr_factor if self.config.pretrained else 1.0
+        return plan_optimization(self.config, {factor: self.network.backbone, 1.0: self.network}, self)
+
+
+def at_stride(logits: Tensor, labels: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """Return logits [B, K, h, w] and labels [B, h, w] on the grid of every ``stride``-th pixel.
+
+    Logits are interpolated to it; of the labels those in the middle of the cells are taken, for classes cannot be
+    averaged.
+    """
+    height, width = (side // stride for side in labels.shape[1:])
+    if logits.shape[2:] != (height, width):
+        logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
+    offset = stride // 2
+    return logits, labels[:, offset::stride, offset::stride][:, :height, :width]
+
+
+def build_network(config: SegmenterTrainingConfig, num_classes: int) -> FCN:
+    """Return the network that a training configuration describes, frozen as it says."""
+    backbone = build_classifier(config.backbone, pretrained=config.pretrained).backbone
+    backbone.freeze(config.freeze_stride)
+    network = FCN(
+        backbone,
+        num_classes,
+        stride=config.stride,
+        width=config.width,
+        learnable=config.learnable,
+        dropout=config.dropout,
+    )
+    if config.init:
+        start_from(network, config.init, kind="segmenter")
+    network.to(memory_format=torch.channels_last)
+    return network
