@@ -119,7 +119,7 @@ def border_f_score(found: npt.NDArray[np.bool_], wanted: npt.NDArray[np.bool_], 
 
 
 def border_of(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Return 1 at the pixels of a mask that touch what is outside of it; the picture's edge is no border; uint8 [H, W]."""
+    """Return 1 at the pixels of a mask that touch what is outside of it, not the picture's edge; uint8 [H, W]."""
     inside = mask.astype(np.uint8)
     cross = np.asarray(cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
     eroded = cv2.erode(inside, cross, borderType=cv2.BORDER_CONSTANT, borderValue=1)

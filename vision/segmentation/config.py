@@ -40,5 +40,5 @@ class SegmenterConfig:
             )
         if not 0 <= self.tile_overlap <= 0.9:
             raise ConfigError(
-                f"segmentation.tile_overlap must be in [0, 0.9], got {self.tile_overlap}; {DEFAULT_OVERLAP} is the default"
+                f"segmentation.tile_overlap must be in [0, 0.9], got {self.tile_overlap}; 0.25 is the default"
             )

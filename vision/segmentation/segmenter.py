@@ -44,7 +44,7 @@ class Segmenter(Protocol):
 
 
 class EngineSegmenter:
-    """Runs a network that gives logits on any grid through an engine. Stateless between calls: safe to share by threads.
+    """Runs a network that gives logits on any grid through an engine. Stateless between calls: threads may share it.
 
     Args:
         engine: float32 [B, 3, H, W] to logits [B, K, h, w].

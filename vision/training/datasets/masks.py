@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +84,7 @@ def read_mask(path: Path, form: MaskFormat) -> Labels:
     return _checked(path, mode, values, form)
 
 
-def _checked(path: Path, mode: str, values: npt.NDArray[np.generic], form: MaskFormat) -> Labels:
+def _checked(path: Path, mode: str, values: npt.NDArray[Any], form: MaskFormat) -> Labels:
     """Return the numbers of a mask as labels, or say what is wrong with them."""
     if values.ndim != 2:
         raise InvalidInputError(
@@ -167,8 +168,8 @@ def pairs_of(folder: Path) -> tuple[MaskedPicture, ...]:
     missing = [path for stem, path in images.items() if stem not in masks]
     if missing:
         raise InvalidInputError(
-            f"{len(missing)} of {len(images)} pictures have no mask, first {missing[0]}; put {missing[0].stem}.png into "
-            f"{masks_folder}, or take the picture away",
+            f"{len(missing)} of {len(images)} pictures have no mask, first {missing[0]}; put {missing[0].stem}.png "
+            f"into {masks_folder}, or take the picture away",
             path=missing[0],
         )
     if unused := sorted(masks.keys() - images.keys()):
