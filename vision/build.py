@@ -18,6 +18,9 @@ from vision.reid.appearance import AppearanceEmbedder
 from vision.reid.config import EmbedderConfig
 from vision.reid.embedder import Embedder, load_embedder
 from vision.runtime.config import RuntimeConfig
+from vision.segmentation.config import SegmenterConfig
+from vision.segmentation.registry import open_segmenter
+from vision.segmentation.segmenter import Segmenter
 from vision.single_pass import is_single_pass, load_single_pass, load_with_backbone
 from vision.store import ModelCard, find_model
 from vision.tracking.bank import MAX_STREAMS, EmbedFrames, TrackerBank
@@ -84,6 +87,11 @@ def build_frame_classifier(config: ClassifierConfig, runtime: RuntimeConfig) -> 
     return load_named_classifier(config, runtime)
 
 
+def build_segmenter(config: SegmenterConfig, runtime: RuntimeConfig) -> Segmenter:
+    """Return the configured segmenter, on tiles if ``tile`` says so; raises ModelNotFoundError for an unknown name."""
+    return open_segmenter(config, runtime)
+
+
 def resolve_classifier(config: PipelineConfig) -> PipelineConfig:
     """Return the configuration with the threshold that the classifier's card decides in place of "auto"."""
     return replace(config, classification=with_card_threshold(config.classification))
@@ -100,7 +108,7 @@ def build_camera_motion(config: TrackerConfig) -> CameraMotion | None:
 
 
 def build_pipeline(
-    config: PipelineConfig, *, detect: bool = True, track: bool = True, classify: bool = False
+    config: PipelineConfig, *, detect: bool = True, track: bool = True, segment: bool = False, classify: bool = False
 ) -> Pipeline:
     """Return the pipeline of a configuration.
 
@@ -108,13 +116,22 @@ def build_pipeline(
         config: settings of all stages.
         detect: False when detections come from elsewhere; no detector is loaded.
         track: False to detect only; no embedder or tracker is loaded.
+        segment: True to give every pixel a class as well.
         classify: True to classify whole frames as well.
     """
     detector, embedder = _build_networks(config, detect=detect, embed=track and config.tracking.appearance)
     camera = build_camera_motion(config.tracking) if track else None
     tracker = build_tracker(config.tracking) if track else None
     classifier = build_frame_classifier(config.classification, config.runtime) if classify else None
-    return Pipeline(detector=detector, embedder=embedder, camera=camera, tracker=tracker, classifier=classifier)
+    segmenter = build_segmenter(config.segmentation, config.runtime) if segment else None
+    return Pipeline(
+        detector=detector,
+        embedder=embedder,
+        camera=camera,
+        tracker=tracker,
+        segmenter=segmenter,
+        classifier=classifier,
+    )
 
 
 def build_bank(config: PipelineConfig, *, detect: bool = True, max_streams: int = MAX_STREAMS) -> PipelineBank:

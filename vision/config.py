@@ -20,6 +20,7 @@ from vision.detection.config import DetectorConfig
 from vision.errors import ConfigError, closest_hint
 from vision.reid.config import EmbedderConfig
 from vision.runtime.config import RuntimeConfig
+from vision.segmentation.config import SegmenterConfig
 from vision.toml_text import format_toml
 from vision.tracking.config import TrackerConfig
 from vision.tracking.offline_config import OfflineConfig
@@ -42,6 +43,7 @@ class PipelineConfig:
         tracking: the tracker.
         offline: what is done to the tracks when the sequence is over, where that is asked for.
         classification: the classifier of whole frames.
+        segmentation: the segmenter.
         runtime: device, engine and precision of the networks.
     """
 
@@ -50,6 +52,7 @@ class PipelineConfig:
     tracking: TrackerConfig = field(default_factory=TrackerConfig)
     offline: OfflineConfig = field(default_factory=OfflineConfig)
     classification: ClassifierConfig = field(default_factory=ClassifierConfig)
+    segmentation: SegmenterConfig = field(default_factory=SegmenterConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
 

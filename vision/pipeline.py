@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vision.classification.classifier import FrameClassifier
     from vision.detection.detector import Detector
     from vision.reid.appearance import AppearanceEmbedder
+    from vision.segmentation.segmenter import Segmenter
     from vision.tracking.camera_motion import CameraMotion
     from vision.tracking.tracker import Tracker
 
@@ -26,7 +27,7 @@ QUEUE_DEPTH = 4
 
 
 class Pipeline:
-    """Detector, embedder, camera motion, tracker and classifier in their order; any may be absent. One pipeline serves
+    """Detector, embedder, camera motion, tracker, segmenter and classifier in their order; any may be absent. One pipeline serves
     one stream: the camera motion and the tracker remember. Without a tracker the camera motion is not asked."""
 
     def __init__(
@@ -36,19 +37,21 @@ class Pipeline:
         embedder: AppearanceEmbedder | None = None,
         camera: CameraMotion | None = None,
         tracker: Tracker | None = None,
+        segmenter: Segmenter | None = None,
         classifier: FrameClassifier | None = None,
     ) -> None:
         self.detector = detector
         self.embedder = embedder
         self.camera = camera
         self.tracker = tracker
+        self.segmenter = segmenter
         self.classifier = classifier
         self._closed = False
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The name of each label of the detector, or else of the classifier; empty without either."""
-        stage = self.detector or self.classifier
+        """The name of each label of the detector, or else of the segmenter or the classifier; empty without any."""
+        stage = self.detector or self.segmenter or self.classifier
         return () if stage is None else stage.class_names
 
     def process(self, frame: Frame, detections: Detections | None = None) -> FrameResult:
@@ -78,6 +81,10 @@ class Pipeline:
                 timestamp_s=frame.timestamp_s,
                 timings_ms=timings_ms,
             )
+        segmentation = None
+        if self.segmenter is not None:
+            with timed(timings_ms, "segment"):
+                segmentation = self.segmenter.segment([frame])[0]
         classification = None
         if self.classifier is not None:
             with timed(timings_ms, "classify"):
@@ -89,6 +96,7 @@ class Pipeline:
             frame.size_hw,
             detections,
             tracks,
+            segmentation=segmentation,
             timings_ms=timings_ms,
             classification=classification,
         )
@@ -112,4 +120,5 @@ class Pipeline:
     def close(self) -> None:
         """Refuse further frames and let go of networks and tracks."""
         self._closed = True
-        self.detector = self.embedder = self.camera = self.tracker = self.classifier = None
+        self.detector = self.embedder = self.camera = self.tracker = None
+        self.segmenter = self.classifier = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,3 +58,52 @@ def decode_mask(rle: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
         )
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape(height, width, order="F")
+
+
+def compress_counts(counts: Sequence[int]) -> str:
+    """Return COCO run lengths as the text that pycocotools reads and writes.
+
+    From the fourth on a length is written as its difference to the one two before; each number in groups of five bits,
+    lowest first, with a sixth that says whether another group follows, as a character from 48 on.
+
+    >>> compress_counts([6, 1, 40, 4, 5, 4])
+    '61X13mN0'
+    """
+    text = []
+    for place, count in enumerate(counts):
+        number = count - counts[place - 2] if place > 2 else count
+        more = True
+        while more:
+            group = number & 0x1F
+            number >>= 5
+            # The highest bit of the last group is the sign.
+            more = number != -1 if group & 0x10 else number != 0
+            text.append(chr((group | 0x20 if more else group) + 48))
+    return "".join(text)
+
+
+def expand_counts(text: str) -> list[int]:
+    """Return the run lengths that ``compress_counts`` was given.
+
+    Raises:
+        InvalidInputError: the text ends within a number or has a character that cannot be in it.
+
+    >>> expand_counts("61X13mN0")
+    [6, 1, 40, 4, 5, 4]
+    """
+    counts: list[int] = []
+    number = shift = 0
+    for character in text:
+        group = ord(character) - 48
+        if not 0 <= group < 64:
+            raise InvalidInputError(f"compressed run lengths must be characters '0' to 'o', got {character!r}")
+        number |= (group & 0x1F) << shift
+        shift += 5
+        if not group & 0x20:
+            if group & 0x10:
+                number -= 1 << shift
+            counts.append(number + counts[-2] if len(counts) > 2 else number)
+            number = shift = 0
+    if shift:
+        raise InvalidInputError("compressed run lengths end within a number; the data is cut short")
+    return counts

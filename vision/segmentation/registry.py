@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vision.errors import ConfigError, ModelError, ModelNotFoundError
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.weights import card_value
@@ -21,10 +23,11 @@ def open_segmenter(config: SegmenterConfig, runtime: RuntimeConfig) -> Segmenter
         ModelNotFoundError: nothing has that name. ModelError, WeightsError: the model cannot be used.
         ConfigError: weights for a model that has its own.
     """
-    segmenter = _open(config, runtime)
     if not config.tile:
-        return segmenter
-    return TiledSegmenter(segmenter, config)
+        return _open(config, runtime)
+    # A tile keeps its size unless the configuration scales it.
+    in_tile = replace(config, long_side=config.long_side or config.tile)
+    return TiledSegmenter(_open(in_tile, runtime), config)
 
 
 def _open(config: SegmenterConfig, runtime: RuntimeConfig) -> Segmenter:

@@ -1,0 +1,79 @@
+"""Index masks in a folder: PNG files with one class number a pixel, and a palette so that viewers show colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vision.errors import InvalidInputError
+from vision.io.writers.atomic import AtomicFile
+from vision.io.writers.base import Writer
+from vision.io.writers.images import prepare_folder, safe_relative_path
+from vision.types import Frame, FrameResult
+
+CLASSES_FILE = "classes.txt"
+
+
+class MasksWriter(Writer):
+    """Saves the segmentation of each frame at once, named as the input: ``a.jpg`` becomes ``a.png``.
+
+    The pixel values are the class numbers; the palette changes nothing about them. ``classes.txt`` beside the masks
+    names the classes in their order, which is how training reads them too.
+
+    Args:
+        folder: output folder; made when missing, and refused when it holds files unless ``overwrite``.
+        class_names: name of each label, at most 256.
+        palette: RGB of each label.
+        relative_name: name of the picture below the folder (Source.relative_name); the file name by default.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        class_names: Sequence[str],
+        palette: Sequence[tuple[int, int, int]],
+        relative_name: Callable[[Frame], str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        if len(class_names) > 256:
+            raise InvalidInputError(
+                f"a PNG of 8 bits tells 256 classes apart, this model has {len(class_names)}; use --jsonl"
+            )
+        self._folder = Path(folder)
+        self._overwrite = overwrite
+        self._relative_name = relative_name or (lambda frame: Path(frame.source).name)
+        self._palette = [channel for rgb in palette for channel in rgb]
+        self._sources: dict[Path, str] = {}
+        prepare_folder(self._folder, overwrite=overwrite)
+        names = AtomicFile(self._folder / CLASSES_FILE, overwrite=overwrite)
+        names.write(("\n".join(class_names) + "\n").encode())
+        names.commit()
+
+    def write(self, frame: Frame | None, result: FrameResult) -> None:
+        """Save one mask."""
+        if frame is None or result.segmentation is None:
+            raise InvalidInputError("masks need a segmented picture, got a result without one; run stride32 segment")
+        name = self._relative_name(frame)
+        path = self._folder / safe_relative_path(name).with_suffix(".png")
+        # a.jpg and a.webp of one folder would meet in a.png.
+        if self._sources.setdefault(path, name) != name:
+            path = path.with_name(Path(name).name + ".png")
+        output = AtomicFile(path, overwrite=self._overwrite)
+        try:
+            mask = Image.fromarray(result.segmentation.labels.astype(np.uint8), mode="P")
+            mask.putpalette(self._palette)
+            mask.save(output.file, "PNG", compress_level=3)
+        except BaseException:
+            output.abort()
+            raise
+        output.commit()
+
+    def close(self) -> None:
+        """Do nothing: every mask is complete when written."""
+
+    def abort(self) -> None:
+        """Keep the masks written so far; each is complete."""
