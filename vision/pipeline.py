@@ -27,8 +27,9 @@ QUEUE_DEPTH = 4
 
 
 class Pipeline:
-    """Detector, embedder, camera motion, tracker, segmenter and classifier in their order; any may be absent. One pipeline serves
-    one stream: the camera motion and the tracker remember. Without a tracker the camera motion is not asked."""
+    """Detector, embedder, camera motion, tracker, segmenter and classifier in their order; any may be absent. One
+    pipeline serves one stream: the camera motion and the tracker remember. Without a tracker the camera motion is not
+    asked."""
 
     def __init__(
         self,

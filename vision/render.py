@@ -6,6 +6,7 @@ second that commands without pictures need not pay.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,13 @@ PALETTE_RGB: tuple[tuple[int, int, int], ...] = (
     (255, 64, 64), (0, 190, 255), (255, 200, 0), (150, 80, 255), (60, 220, 90), (255, 90, 200),
     (0, 110, 255), (255, 130, 30), (0, 215, 180), (200, 160, 255), (180, 220, 40), (190, 70, 90),
 )  # fmt: skip
+# What street data sets (CamVid, Cityscapes) made familiar: roads purple, trees green, people red.
+STREET_RGB: dict[str, tuple[int, int, int]] = {
+    "sky": (70, 130, 180), "building": (110, 110, 110), "pole": (230, 200, 120), "road": (128, 64, 128),
+    "pavement": (244, 35, 232), "tree": (107, 142, 35), "sign": (255, 220, 0), "fence": (190, 153, 153),
+    "car": (40, 60, 230), "pedestrian": (230, 20, 60), "bicyclist": (0, 190, 190),
+}  # fmt: skip
+NO_CLASS = frozenset({"background", "other", "void", "unlabelled"})
 _BACKGROUND_RGB = (24, 26, 30)
 _TEXT_RGB = (235, 235, 235)
 _FAINT_RGB = (150, 150, 150)
@@ -162,15 +170,26 @@ def draw_objects(image: ImageArray, boxes: FloatArray, labels: IntArray, class_n
 
 
 def blend_segmentation(image: ImageArray, segmentation: SegmentationMap, *, opacity: float = 0.5) -> ImageArray:
-    """Return a copy of the RGB image with each class in its colour; class 0 (background) stays as it is."""
+    """Return a copy of the RGB image with each class in its colour; background and "other" stay as they are."""
     if segmentation.labels.shape != image.shape[:2]:
         raise InvalidInputError(
             f"a segmentation must have the size of its picture {image.shape[:2]}, got {segmentation.labels.shape}; "
             "resize the map to the frame"
         )
-    colours = np.asarray(PALETTE_RGB, np.float32)[(segmentation.labels.astype(np.int64) - 1) % len(PALETTE_RGB)]
-    blended = image * (1 - opacity) + colours * opacity
-    return np.where(segmentation.labels[..., None] == 0, image, blended.round().astype(np.uint8))
+    names = segmentation.class_names
+    colours = np.asarray(mask_palette(names), np.uint8)[segmentation.labels]
+    blended = np.asarray(cv2.addWeighted(image, 1 - opacity, colours, opacity, 0), np.uint8)
+    plain = np.array([name in NO_CLASS for name in names])[segmentation.labels]
+    if plain.any():
+        blended[plain] = image[plain]
+    return blended
+
+
+def mask_palette(class_names: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Return the RGB of each class in masks and overlays: street scenes in the colours known from their data sets, the
+    rest from the palette, background and "other" black."""
+    free = itertools.cycle(PALETTE_RGB)
+    return [(0, 0, 0) if name in NO_CLASS else STREET_RGB.get(name) or next(free) for name in class_names]
 
 
 def contact_sheet(

@@ -26,6 +26,7 @@ from vision.cli import (
     lr_find,
     models,
     report,
+    segment,
     track,
     tracks,
     train,
@@ -49,6 +50,7 @@ app.command()(track.track)
 app.add_typer(tracks.app, name="tracks")
 app.command()(detect.detect)
 app.command()(classify.classify)
+app.command()(segment.segment)
 app.command()(embed.embed)
 app.add_typer(train.app, name="train")
 app.command()(report.report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ class RunFacts:
         source: SOURCE as the user gave it.
         class_names: name of each label; empty for a classifier that measures a value.
         classifies: whether the results are classifications of whole frames.
+        segments: whether the labels are those of a segmenter.
         fps: frames a second of the source, or None.
         relative_name: output name of a frame, as the source gives it.
     """
@@ -39,6 +40,7 @@ class RunFacts:
     fps: float | None = None
     relative_name: Callable[[Frame], str] | None = None
     classifies: bool = False
+    segments: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class OutputPlan:
     Attributes:
         mot, coco, csv, parquet, coco_video, video, embeddings: files.
         jsonl: a file, or "-" for stdout.
-        images: a folder of annotated pictures.
+        images: a folder of annotated pictures. masks: a folder of index masks.
         sheet: picture with a few annotated frames of the whole run.
         config: file that records the effective settings, written at the end.
         counting: counters of lines and zones, and maps of where tracks were.
@@ -64,6 +66,7 @@ class OutputPlan:
     coco_video: Path | None = None
     video: Path | None = None
     images: Path | None = None
+    masks: Path | None = None
     embeddings: Path | None = None
     sheet: Path | None = None
     config: Path | None = None
@@ -97,6 +100,7 @@ class OutputPlan:
             self.coco_video,
             self.video,
             self.images,
+            self.masks,
             self.embeddings,
             self.sheet,
             self.config,
@@ -120,8 +124,9 @@ class OutputPlan:
         for path in files:
             if source is not None and path.exists() and Path(source).exists() and path.samefile(source):
                 raise ConfigError(f"the output {path} is the source itself; give another path", path=path)
-            taken = any(path.iterdir()) if path.is_dir() and path == self.images else path.exists()
-            if taken and (not self.overwrite or (path.is_dir() and path != self.images)):
+            is_folder = path.is_dir() and path in (self.images, self.masks)
+            taken = any(path.iterdir()) if is_folder else path.exists()
+            if taken and (not self.overwrite or (path.is_dir() and not is_folder)):
                 raise OutputExistsError(
                     f"{path} exists already; pass --overwrite to replace it, or give another path",
                     expected="a new path",
@@ -157,7 +162,22 @@ class OutputPlan:
                 source=run.source,
                 overwrite=self.overwrite,
             )
-        if self.csv is not None and run.classifies:
+        if self.masks is not None:
+            from vision.io.writers.masks import MasksWriter
+            from vision.render import mask_palette
+
+            yield MasksWriter(
+                self.masks,
+                class_names=run.class_names,
+                palette=mask_palette(run.class_names),
+                relative_name=run.relative_name,
+                overwrite=self.overwrite,
+            )
+        if self.csv is not None and run.segments:
+            from vision.io.writers.areas import AreaCsvWriter
+
+            yield AreaCsvWriter(self.csv, overwrite=self.overwrite)
+        elif self.csv is not None and run.classifies:
             from vision.io.writers.csv import ClassificationCsvWriter
 
             yield ClassificationCsvWriter(self.csv, measures=not run.class_names, overwrite=self.overwrite)
@@ -178,7 +198,7 @@ class OutputPlan:
                 self.coco_video, class_names=run.class_names, fps=run.fps, source=run.source, overwrite=self.overwrite
             )
         if self.coco is not None:
-            yield self._build_coco(self.coco, run.class_names)
+            yield self._build_coco(self.coco, run)
         if self.video is not None or self.images is not None or self.sheet is not None:
             yield from self._build_drawn(run, overlay)
 
@@ -198,12 +218,15 @@ class OutputPlan:
         if self.sheet is not None:
             yield SheetWriter(self.sheet, annotator, overwrite=self.overwrite)
 
-    def _build_coco(self, path: Path, class_names: Sequence[str]) -> Writer:
+    def _build_coco(self, path: Path, run: RunFacts) -> Writer:
         """Return the COCO writer: ids from the ground truth's names, or COCO's own numbering from 1 without one."""
         from vision.io.writers.coco import CocoWriter, read_coco_index
+        from vision.io.writers.coco_masks import CocoMasksWriter
 
+        class_names = run.class_names
+        writer = CocoMasksWriter if run.segments else CocoWriter
         if self.coco_gt is None:
-            return CocoWriter(path, category_ids=range(1, len(class_names) + 1), overwrite=self.overwrite)
+            return writer(path, category_ids=range(1, len(class_names) + 1), overwrite=self.overwrite)
         index = read_coco_index(self.coco_gt)
         absent = [name for name in class_names if name not in index.category_ids]
         if absent:
@@ -213,7 +236,7 @@ class OutputPlan:
                 path=self.coco_gt,
             )
         category_ids = [index.category_ids[name] for name in class_names]
-        return CocoWriter(path, category_ids=category_ids, image_ids=index.image_ids, overwrite=self.overwrite)
+        return writer(path, category_ids=category_ids, image_ids=index.image_ids, overwrite=self.overwrite)
 
     def record(self, settings: PipelineConfig) -> None:
         """Write the effective settings beside the outputs, where the plan has a place for them."""

@@ -39,7 +39,9 @@ def segment(
     save_video: options.SaveVideo = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="NAME", help="Segmenter: name or folder.", show_default=SegmenterConfig().model),
+        typer.Option(
+            "--model", metavar="NAME", help="Segmenter: name or folder.", show_default=SegmenterConfig().model
+        ),
     ] = None,
     weights: Annotated[
         Path | None,
@@ -53,7 +55,9 @@ def segment(
     ] = None,
     tile: Annotated[
         int | None,
-        typer.Option("--tile", metavar="N", min=0, help="Cut large pictures into tiles of N pixels.", show_default="off"),
+        typer.Option(
+            "--tile", metavar="N", min=0, help="Cut large pictures into tiles of N pixels.", show_default="off"
+        ),
     ] = None,
     overlap: Annotated[
         float | None,

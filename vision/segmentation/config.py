@@ -17,6 +17,7 @@ class SegmenterConfig:
         model: name in the model store, path to a model folder, or one of torchvision's segmenters
             (``vision.segmentation.torchvision_segmenters``).
         weights: for torchvision's, a checkpoint file in place of the published weights; empty takes those.
+        classes: names of the classes to keep; all other pixels become "other", which is then label 0. Empty keeps all.
         long_side: longer side in pixels that a picture is scaled to; 0 takes the model's own.
         scores: also give the probability of the chosen class for each pixel; costs about as much as the map itself.
         tile: side in pixels of the square tiles that a large picture is cut into, at its full size; 0 takes it whole.
@@ -26,6 +27,7 @@ class SegmenterConfig:
 
     model: str = "street-fcn8s"
     weights: str = ""
+    classes: tuple[str, ...] = ()
     long_side: int = 0
     scores: bool = False
     tile: int = 0

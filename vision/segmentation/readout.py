@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from vision.errors import ConfigError, closest_hint
 from vision.geometry.letterbox import Letterbox
-from vision.types import FloatArray
+from vision.types import FloatArray, SegmentationMap
 
 
 def full_logits(logits_Khw: FloatArray, letterbox: Letterbox) -> FloatArray:  # noqa: N803 - shape suffix
@@ -52,3 +55,47 @@ def probabilities_of(logits_HWK: FloatArray) -> FloatArray:  # noqa: N803
     """Return the softmax probability float32 [H, W] of the largest logit."""
     highest = logits_HWK.max(axis=2, keepdims=True)
     return np.asarray(1 / np.exp(logits_HWK - highest).sum(axis=2), np.float32)
+
+
+OTHER = "other"
+
+
+class Reading:
+    """What becomes of logits: labels, with the classes that are wanted, and probabilities if asked for.
+
+    Args:
+        class_names: of the logits' channels.
+        kept: classes that keep their pixels, labelled 1, 2, ... in this order; all others are label 0, "other". Empty
+            keeps all under their own numbers.
+        scores: whether a map has the probability of each pixel's class.
+
+    Raises:
+        ConfigError: a kept class that is none, or twice.
+    """
+
+    def __init__(self, class_names: Sequence[str], *, kept: Sequence[str] = (), scores: bool = False) -> None:
+        check_classes(kept, class_names)
+        self.output_names = (OTHER, *kept) if kept else tuple(class_names)
+        self.scores = scores
+        self._label_of: npt.NDArray[np.uint8] | None = None
+        if kept:
+            self._label_of = np.array([kept.index(name) + 1 if name in kept else 0 for name in class_names], np.uint8)
+
+    def read(self, logits_HWK: FloatArray) -> SegmentationMap:  # noqa: N803 - shape suffix
+        """Return the map of logits [H, W, K]."""
+        labels = labels_of(logits_HWK)
+        if self._label_of is not None:
+            labels = np.asarray(self._label_of[labels])
+        return SegmentationMap(labels, self.output_names, probabilities_of(logits_HWK) if self.scores else None)
+
+
+def check_classes(kept: Sequence[str], class_names: Sequence[str]) -> None:
+    """Raise ConfigError unless each of ``kept`` is a class of the model, named once."""
+    for name in kept:
+        if name not in class_names:
+            raise ConfigError(
+                f"segmentation.classes must be classes of the model, got {name!r}{closest_hint(name, class_names)}; it "
+                f"knows {', '.join(class_names)}"
+            )
+    if len(set(kept)) < len(kept):
+        raise ConfigError(f"segmentation.classes must differ, got {', '.join(kept)}; leave the doubled name out")

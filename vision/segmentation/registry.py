@@ -8,7 +8,7 @@ from vision.errors import ConfigError, ModelError, ModelNotFoundError
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.weights import card_value
 from vision.segmentation.config import SegmenterConfig
-from vision.segmentation.segmenter import Segmenter, load_fcn
+from vision.segmentation.segmenter import EngineSegmenter, Segmenter, load_fcn
 from vision.segmentation.tiles import TiledSegmenter
 from vision.segmentation.torchvision_segmenters import VOC_SEGMENTERS, load_published, published_name
 from vision.store import find_model, list_models
@@ -30,7 +30,7 @@ def open_segmenter(config: SegmenterConfig, runtime: RuntimeConfig) -> Segmenter
     return TiledSegmenter(_open(in_tile, runtime), config)
 
 
-def _open(config: SegmenterConfig, runtime: RuntimeConfig) -> Segmenter:
+def _open(config: SegmenterConfig, runtime: RuntimeConfig) -> EngineSegmenter:
     name = published_name(config.model)
     if name is not None:
         return load_published(name, config, runtime)

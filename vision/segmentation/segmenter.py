@@ -18,7 +18,7 @@ from vision.runtime.preprocess import Normalization, preprocess
 from vision.runtime.weights import card_value, load_into
 from vision.segmentation.config import SegmenterConfig
 from vision.segmentation.fcn import FCN
-from vision.segmentation.readout import full_logits, labels_of, probabilities_of
+from vision.segmentation.readout import Reading, full_logits
 from vision.types import FloatArray, Frame, SegmentationMap
 
 
@@ -34,10 +34,6 @@ class Segmenter(Protocol):
         """Return one map a frame, in order, of the frame's height and width."""
         ...
 
-    def logits(self, frames: Sequence[Frame]) -> list[FloatArray]:
-        """Return float32 [H, W, K] a frame, of which ``segment`` takes the largest: for tiles and thresholds."""
-        ...
-
     def close(self) -> None:
         """Release the network; further calls raise StateError."""
         ...
@@ -48,11 +44,11 @@ class EngineSegmenter:
 
     Args:
         engine: float32 [B, 3, H, W] to logits [B, K, h, w].
-        class_names: the name of each label.
+        class_names: the name of each channel of the logits.
         normalization: constants of the weights.
         multiple: the input's sides are padded to multiples of this.
         long_side: longer side in pixels that a picture is scaled to; 0 leaves its size.
-        scores: whether ``segment`` gives probabilities too.
+        reading: what is made of the logits.
         max_batch: most pictures in one forward pass.
     """
 
@@ -64,14 +60,14 @@ class EngineSegmenter:
         normalization: Normalization,
         multiple: int,
         long_side: int = 0,
-        scores: bool = False,
+        reading: Reading | None = None,
         max_batch: int = 4,
     ) -> None:
-        self.class_names = class_names
+        self.reading = reading or Reading(class_names)
+        self.channels = len(class_names)
         self.normalization = normalization
         self.multiple = multiple
         self.long_side = long_side
-        self.scores = scores
         self.max_batch = max_batch
         self._engine: Engine | None = engine
 
@@ -81,7 +77,12 @@ class EngineSegmenter:
         Raises:
             StateError: the segmenter was closed.
         """
-        return [self._read(logits) for logits in self.logits(frames)]
+        return [self.reading.read(logits) for logits in self.logits(frames)]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each label of a map."""
+        return self.reading.output_names
 
     def logits(self, frames: Sequence[Frame]) -> list[FloatArray]:
         """Return logits float32 [H, W, K] a frame, at its own size."""
@@ -106,10 +107,6 @@ class EngineSegmenter:
         if self._engine is None:
             raise StateError("a segmenter must be open to be used, this one was closed; load it again")
         return self._engine.run(batch)[0]
-
-    def _read(self, logits_HWK: FloatArray) -> SegmentationMap:  # noqa: N803 - shape suffix
-        scores = probabilities_of(logits_HWK) if self.scores else None
-        return SegmentationMap(labels_of(logits_HWK), self.class_names, scores)
 
 
 def batches_of(letterboxes: Sequence[Letterbox], max_batch: int) -> list[list[int]]:
@@ -163,6 +160,6 @@ def load_fcn(card: ModelCard, config: SegmenterConfig, runtime: RuntimeConfig) -
         ),
         multiple=network.multiple,
         long_side=config.long_side or int(card_value(card, "preprocess", "long_side")),
-        scores=config.scores,
+        reading=Reading(card.labels, kept=config.classes, scores=config.scores),
         max_batch=config.max_batch,
     )

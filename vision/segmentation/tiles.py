@@ -10,10 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vision.errors import StateError
 from vision.segmentation.config import SegmenterConfig
-from vision.segmentation.readout import labels_of, probabilities_of
-from vision.segmentation.segmenter import Segmenter
+from vision.segmentation.segmenter import EngineSegmenter
 from vision.types import FloatArray, Frame, SegmentationMap
 
 
@@ -22,22 +20,21 @@ class TiledSegmenter:
 
     Args:
         segmenter: gives the logits of a tile; it should keep the tile's size (``long_side`` of the tile's side).
-        config: tile, tile_overlap, scores and max_batch.
+        config: tile, tile_overlap and max_batch.
     """
 
-    def __init__(self, segmenter: Segmenter, config: SegmenterConfig) -> None:
-        self._segmenter: Segmenter | None = segmenter
+    def __init__(self, segmenter: EngineSegmenter, config: SegmenterConfig) -> None:
+        self._segmenter = segmenter
         self._config = config
-        self.class_names = segmenter.class_names
 
     def segment(self, frames: Sequence[Frame]) -> list[SegmentationMap]:
         """Return one map a frame, one frame after the other: a picture's tiles are batch enough."""
-        maps = []
-        for frame in frames:
-            logits = self._picture(frame)
-            scores = probabilities_of(logits) if self._config.scores else None
-            maps.append(SegmentationMap(labels_of(logits), self.class_names, scores))
-        return maps
+        return [self._segmenter.reading.read(logits) for logits in self.logits(frames)]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each label of a map."""
+        return self._segmenter.class_names
 
     def logits(self, frames: Sequence[Frame]) -> list[FloatArray]:
         """Return logits float32 [H, W, K] a frame."""
@@ -45,13 +42,9 @@ class TiledSegmenter:
 
     def close(self) -> None:
         """Release the network; further calls raise StateError. Closing twice is allowed."""
-        if self._segmenter is not None:
-            self._segmenter.close()
-        self._segmenter = None
+        self._segmenter.close()
 
     def _picture(self, frame: Frame) -> FloatArray:
-        if self._segmenter is None:
-            raise StateError("a segmenter must be open to be used, this one was closed; load it again")
         side = self._config.tile
         height, width = frame.size_hw
         areas = [
@@ -59,7 +52,7 @@ class TiledSegmenter:
             for top in tile_starts(height, side, self._config.tile_overlap)
             for left in tile_starts(width, side, self._config.tile_overlap)
         ]
-        total = np.zeros((height, width, len(self.class_names)), np.float32)
+        total = np.zeros((height, width, self._segmenter.channels), np.float32)
         weight = np.zeros((height, width, 1), np.float32)
         for start in range(0, len(areas), self._config.max_batch):
             chunk = areas[start : start + self._config.max_batch]

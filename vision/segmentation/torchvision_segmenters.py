@@ -17,6 +17,7 @@ from vision.backbones.interface import IMAGENET_NORMALIZATION
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import EngineInput, build_engine
 from vision.segmentation.config import SegmenterConfig
+from vision.segmentation.readout import Reading
 from vision.segmentation.segmenter import EngineSegmenter
 from vision.store import file_sha256
 
@@ -84,6 +85,6 @@ def load_published(name: str, config: SegmenterConfig, runtime: RuntimeConfig) -
         normalization=IMAGENET_NORMALIZATION,
         multiple=MULTIPLE,
         long_side=config.long_side or LONG_SIDE,
-        scores=config.scores,
+        reading=Reading(names, kept=config.classes, scores=config.scores),
         max_batch=config.max_batch,
     )
