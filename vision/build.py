@@ -10,7 +10,7 @@ from vision.classification.config import ClassifierConfig
 from vision.classification.registry import load_named_classifier, with_card_threshold
 from vision.config import PipelineConfig
 from vision.detection.config import DetectorConfig
-from vision.detection.detector import Detector
+from vision.detection.detector import AnchorDetector, Detector
 from vision.detection.registry import open_detector, resolve_thresholds
 from vision.detection.tiles import TiledDetector
 from vision.pipeline import Pipeline
@@ -21,7 +21,8 @@ from vision.runtime.config import RuntimeConfig
 from vision.segmentation.config import SegmenterConfig
 from vision.segmentation.registry import open_segmenter
 from vision.segmentation.segmenter import Segmenter
-from vision.single_pass import is_single_pass, load_single_pass, load_with_backbone
+from vision.shared_trunk import CommonStages, find_common_stages, join, load_detector_with_maps
+from vision.single_pass import SinglePassDetector, is_single_pass, load_single_pass, load_with_backbone
 from vision.store import ModelCard, find_model
 from vision.tracking.bank import MAX_STREAMS, EmbedFrames, TrackerBank
 from vision.tracking.camera_motion import CameraMotion
@@ -119,18 +120,23 @@ def build_pipeline(
         segment: True to give every pixel a class as well.
         classify: True to classify whole frames as well.
     """
-    detector, embedder = _build_networks(config, detect=detect, embed=track and config.tracking.appearance)
-    camera = build_camera_motion(config.tracking) if track else None
-    tracker = build_tracker(config.tracking) if track else None
-    classifier = build_frame_classifier(config.classification, config.runtime) if classify else None
-    segmenter = build_segmenter(config.segmentation, config.runtime) if segment else None
+    common = find_common_stages(config.detection, config.segmentation) if detect and segment else None
+    detector, embedder = _build_networks(
+        config, detect=detect, embed=track and config.tracking.appearance, common=common
+    )
+    segmenter, trunk = None, None
+    if common is not None and isinstance(detector, AnchorDetector | SinglePassDetector):
+        trunk = join(common, detector, config.segmentation, config.runtime)
+    elif segment:
+        segmenter = build_segmenter(config.segmentation, config.runtime)
     return Pipeline(
         detector=detector,
         embedder=embedder,
-        camera=camera,
-        tracker=tracker,
+        camera=build_camera_motion(config.tracking) if track else None,
+        tracker=build_tracker(config.tracking) if track else None,
         segmenter=segmenter,
-        classifier=classifier,
+        classifier=build_frame_classifier(config.classification, config.runtime) if classify else None,
+        trunk=trunk,
     )
 
 
@@ -157,18 +163,28 @@ def _embed_frames(embedder: AppearanceEmbedder | None) -> EmbedFrames | None:
 
 
 def _build_networks(
-    config: PipelineConfig, *, detect: bool, embed: bool
+    config: PipelineConfig, *, detect: bool, embed: bool, common: CommonStages | None = None
 ) -> tuple[Detector | None, AppearanceEmbedder | None]:
-    """Return detector and embedder; a single-pass embedder is part of its detector."""
+    """Return detector and embedder; a single-pass embedder is part of its detector.
+
+    A detector that has stages in common with the segmenter also hands out their map.
+    """
     embedder_card = _embedder_card(config.embedding) if embed else None
     detector: Detector | None = None
     embedder: AppearanceEmbedder | None = None
     if detect and embedder_card is not None and is_single_pass(embedder_card):
         detector = load_single_pass(
-            embedder_card, config.detection, config.runtime, max_batch=config.embedding.max_batch
+            embedder_card,
+            config.detection,
+            config.runtime,
+            max_batch=config.embedding.max_batch,
+            map_strides=() if common is None else (common.stride,),
         )
     else:
-        detector = build_detector(config.detection, config.runtime) if detect else None
+        if detect and common is not None:
+            detector = load_detector_with_maps(common, config.detection, config.runtime)
+        elif detect:
+            detector = build_detector(config.detection, config.runtime)
         if embedder_card is not None:
             embedder = build_embedder(config.embedding, config.runtime, config.detection)
     return detector, embedder

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vision.detection.detector import Detector
     from vision.reid.appearance import AppearanceEmbedder
     from vision.segmentation.segmenter import Segmenter
+    from vision.shared_trunk import SharedTrunk
     from vision.tracking.camera_motion import CameraMotion
     from vision.tracking.tracker import Tracker
 
@@ -29,7 +30,7 @@ QUEUE_DEPTH = 4
 class Pipeline:
     """Detector, embedder, camera motion, tracker, segmenter and classifier in their order; any may be absent. One
     pipeline serves one stream: the camera motion and the tracker remember. Without a tracker the camera motion is not
-    asked."""
+    asked. A ``trunk`` takes the places of detector and segmenter and computes what they have in common once a frame."""
 
     def __init__(
         self,
@@ -40,12 +41,14 @@ class Pipeline:
         tracker: Tracker | None = None,
         segmenter: Segmenter | None = None,
         classifier: FrameClassifier | None = None,
+        trunk: SharedTrunk | None = None,
     ) -> None:
-        self.detector = detector
+        self.trunk = trunk
+        self.detector = detector if trunk is None else trunk.detector
         self.embedder = embedder
         self.camera = camera
         self.tracker = tracker
-        self.segmenter = segmenter
+        self.segmenter = segmenter if trunk is None else trunk.segmenter
         self.classifier = classifier
         self._closed = False
 
@@ -63,9 +66,13 @@ class Pipeline:
         if self._closed:
             raise StateError("the pipeline was closed and can process no more frames; build a new one")
         timings_ms: dict[str, float] = {}
+        maps = None
         if detections is None and self.detector is not None:
             with timed(timings_ms, "detect"):
-                detections = self.detector.detect([frame])[0]
+                if self.trunk is None:
+                    detections = self.detector.detect([frame])[0]
+                else:
+                    detections, maps = self.trunk.detect(frame)
         if detections is not None and self.embedder is not None:
             with timed(timings_ms, "embed"):
                 # Only what the tracker will compare: low scores are matched by their place alone.
@@ -85,7 +92,10 @@ class Pipeline:
         segmentation = None
         if self.segmenter is not None:
             with timed(timings_ms, "segment"):
-                segmentation = self.segmenter.segment([frame])[0]
+                if self.trunk is None or maps is None:
+                    segmentation = self.segmenter.segment([frame])[0]
+                else:
+                    segmentation = self.trunk.segment(maps)
         classification = None
         if self.classifier is not None:
             with timed(timings_ms, "classify"):
@@ -121,5 +131,5 @@ class Pipeline:
     def close(self) -> None:
         """Refuse further frames and let go of networks and tracks."""
         self._closed = True
-        self.detector = self.embedder = self.camera = self.tracker = None
+        self.detector = self.embedder = self.camera = self.tracker = self.trunk = None
         self.segmenter = self.classifier = None

@@ -6,11 +6,10 @@ Stands between ``build`` and the two packages that it joins, which do not know e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from vision.card import ModelCard
 from vision.detection.config import DetectorConfig
-from vision.detection.detector import load_anchor_detector, load_network
+from vision.detection.detector import AnchorDetector, load_anchor_detector, load_network
 from vision.detection.feature_maps import MapExtractor, load_map_extractor
 from vision.detection.registry import with_card_thresholds
 from vision.detection.torchvision_detectors import published_name
@@ -24,26 +23,13 @@ from vision.store import find_model
 from vision.types import Detections, Frame
 
 
-class MapDetector(Protocol):
-    """A detector that hands out its backbone's maps, as ``AnchorDetector`` does."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The name of each label."""
-        ...
-
-    def detect_with_maps(self, frames: Sequence[Frame]) -> list[tuple[Detections, FeatureMaps]]:
-        """Return the detections and the maps of each frame."""
-        ...
-
-
 class SinglePassDetector:
     """A detector whose detections have embeddings already; stateless between calls.
 
     In a pipeline it takes the place of both stages; its time counts as ``detect``.
     """
 
-    def __init__(self, detector: MapDetector, embedder: RoiEmbedder) -> None:
+    def __init__(self, detector: AnchorDetector, embedder: RoiEmbedder) -> None:
         self.detector = detector
         self.embedder = embedder
 
@@ -54,23 +40,40 @@ class SinglePassDetector:
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the detections of each frame, best first, with the embedding of each."""
+        return [found for found, _ in self.detect_with_maps(frames)]
+
+    def detect_with_maps(self, frames: Sequence[Frame]) -> list[tuple[Detections, FeatureMaps]]:
+        """Return what ``detect`` returns, with all maps of the detector."""
+        strides = self.embedder.strides
         return [
-            found.with_embeddings(self.embedder.embed_maps(maps, found.boxes))
+            (found.with_embeddings(self.embedder.embed_maps(maps.select(strides), found.boxes)), maps)
             for found, maps in self.detector.detect_with_maps(frames)
         ]
 
 
 def load_single_pass(
-    card: ModelCard, detection: DetectorConfig, runtime: RuntimeConfig, *, max_batch: int
+    card: ModelCard,
+    detection: DetectorConfig,
+    runtime: RuntimeConfig,
+    *,
+    max_batch: int,
+    map_strides: tuple[int, ...] = (),
 ) -> SinglePassDetector:
     """Return the configured detector with the single-pass embedder of ``card`` on its maps.
+
+    Args:
+        card, detection, runtime, max_batch: embedder, detector, and how both run.
+        map_strides: of maps that others want of the detector.
 
     Raises:
         ConfigError: the detector is not the one that the embedder was trained on, or searches in tiles.
     """
     detector_card = _running_detector(card, detection)
     detector = load_anchor_detector(
-        detector_card, with_card_thresholds(detection, detector_card), runtime, map_strides=card_strides(card)
+        detector_card,
+        with_card_thresholds(detection, detector_card),
+        runtime,
+        map_strides=tuple(sorted({*card_strides(card), *map_strides})),
     )
     return SinglePassDetector(detector, load_roi_embedder(card, runtime, max_batch=max_batch))
 

@@ -16,8 +16,9 @@ from vision.detection.architecture import architecture_from, build_network
 from vision.detection.classes import relabel, wanted_labels
 from vision.detection.config import DetectorConfig
 from vision.detection.decode import decode_detections
-from vision.detection.feature_maps import DetectorWithMaps, fit_frame, rows_by_shape
+from vision.detection.feature_maps import DetectorWithMaps, fit_frame
 from vision.detection.network import AnchorDetectorNetwork
+from vision.geometry.letterbox import rows_by_shape
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import Engine, EngineInput, build_engine
 from vision.runtime.feature_maps import FeatureMaps

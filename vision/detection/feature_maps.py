@@ -5,7 +5,6 @@ Legend of shape suffixes: B batch, C channels, H and W pixels of the network inp
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +14,7 @@ from vision.backbones.interface import Backbone
 from vision.card import ModelCard
 from vision.detection.network import AnchorDetectorNetwork
 from vision.errors import ConfigError
-from vision.geometry.letterbox import Letterbox
+from vision.geometry.letterbox import Letterbox, rows_by_shape
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import Engine, EngineInput, build_engine
 from vision.runtime.feature_maps import FeatureMaps
@@ -115,14 +114,6 @@ class MapExtractor:
 def fit_frame(frame: Frame, long_side: int, multiple: int) -> Letterbox:
     """Return the letterbox in which a detector sees a frame."""
     return Letterbox.fit(frame.size_hw, long_side=long_side, multiple=multiple)
-
-
-def rows_by_shape(letterboxes: Sequence[Letterbox]) -> dict[tuple[int, int], list[int]]:
-    """Return padded size -> rows of the letterboxes that have it: those that can share a batch."""
-    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for row, letterbox in enumerate(letterboxes):
-        groups[letterbox.padded_hw].append(row)
-    return groups
 
 
 def check_strides(backbone: Backbone, strides: Sequence[int]) -> None:

@@ -7,6 +7,8 @@ instead of nearly so.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -64,3 +66,11 @@ class Letterbox:
         """Return xyxy boxes [N, 4] of the network input in pixels of the original picture, clipped to it by default."""
         restored = boxes / np.asarray(self.scale_xy * 2, boxes.dtype)
         return clip_boxes(restored, self.source_hw) if clip else restored
+
+
+def rows_by_shape(letterboxes: Sequence[Letterbox]) -> dict[tuple[int, int], list[int]]:
+    """Return padded size -> rows of the letterboxes that have it: those that can share a batch."""
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row, letterbox in enumerate(letterboxes):
+        groups[letterbox.padded_hw].append(row)
+    return groups

@@ -41,6 +41,17 @@ class FeatureMaps:
                 f"{expected}, got {[describe(feature) for feature in self.maps]}; pass the maps of the same letterbox"
             )
 
+    def select(self, strides: tuple[int, ...]) -> FeatureMaps:
+        """Return the maps of these strides alone, in that order; InvalidInputError if one is not there."""
+        missing = [stride for stride in strides if stride not in self.strides]
+        if missing:
+            raise InvalidInputError(
+                f"feature maps of strides {strides} are wanted, got those of {self.strides}; load the detector with "
+                f"map_strides that include {missing[0]}"
+            )
+        maps = tuple(self.maps[self.strides.index(stride)] for stride in strides)
+        return FeatureMaps(self.letterbox, strides, maps, self.digest)
+
 
 class MapSource(Protocol):
     """What computes feature maps of frames without looking for objects."""

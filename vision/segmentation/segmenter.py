@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vision.backbones.registry import build_classifier
 from vision.card import ModelCard
 from vision.errors import StateError
-from vision.geometry.letterbox import Letterbox
+from vision.geometry.letterbox import Letterbox, rows_by_shape
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import Engine, EngineInput, build_engine
 from vision.runtime.preprocess import Normalization, preprocess
@@ -111,10 +111,8 @@ class EngineSegmenter:
 
 def batches_of(letterboxes: Sequence[Letterbox], max_batch: int) -> list[list[int]]:
     """Return the rows of pictures whose network inputs have one shape, at most ``max_batch`` together."""
-    by_shape: dict[tuple[int, int], list[int]] = {}
-    for row, letterbox in enumerate(letterboxes):
-        by_shape.setdefault(letterbox.padded_hw, []).append(row)
-    return [rows[start : start + max_batch] for rows in by_shape.values() for start in range(0, len(rows), max_batch)]
+    groups = rows_by_shape(letterboxes).values()
+    return [rows[start : start + max_batch] for rows in groups for start in range(0, len(rows), max_batch)]
 
 
 class CoarseLogits(nn.Module):
