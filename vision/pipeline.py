@@ -10,6 +10,7 @@ import numpy as np
 
 from vision.errors import StateError
 from vision.prefetch import prefetch
+from vision.segmentation.surfaces import regions_of_tracks
 from vision.timing import timed
 from vision.tracking.stream import advance
 from vision.types import Detections, Frame, FrameResult
@@ -58,6 +59,16 @@ class Pipeline:
         stage = self.detector or self.segmenter or self.classifier
         return () if stage is None else stage.class_names
 
+    @property
+    def object_names(self) -> tuple[str, ...]:
+        """The name of each label of the objects; empty when detections come from elsewhere."""
+        return () if self.detector is None else self.detector.class_names
+
+    @property
+    def map_names(self) -> tuple[str, ...]:
+        """The name of each label of the segmentation; empty without a segmenter."""
+        return () if self.segmenter is None else self.segmenter.class_names
+
     def process(self, frame: Frame, detections: Detections | None = None) -> FrameResult:
         """Return what is in a frame; ``detections`` from elsewhere take the detector's place.
 
@@ -96,6 +107,10 @@ class Pipeline:
                     segmentation = self.segmenter.segment([frame])[0]
                 else:
                     segmentation = self.trunk.segment(maps)
+        regions = None
+        if tracks is not None and segmentation is not None:
+            with timed(timings_ms, "regions"):
+                regions = regions_of_tracks(tracks, segmentation, self.object_names)
         classification = None
         if self.classifier is not None:
             with timed(timings_ms, "classify"):
@@ -110,6 +125,7 @@ class Pipeline:
             segmentation=segmentation,
             timings_ms=timings_ms,
             classification=classification,
+            regions=regions,
         )
 
     def run(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, FrameResult]]:

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from vision.errors import InvalidInputError
 from vision.validation import as_boxes, as_column, as_embeddings, describe
+
+if TYPE_CHECKING:
+    from vision.regions import TrackRegions
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -302,6 +305,7 @@ class FrameResult:
         source: the frame's source as the user gave it.
         size_hw: height and width of the original frame in pixels, or None when no picture was read (association alone).
         detections, tracks, segmentation, classification: each None when that stage did not run.
+        regions: pixels and surface of each row of ``tracks``; None unless there are tracks and a segmentation.
         timings_ms: wall milliseconds by stage name.
     """
 
@@ -314,11 +318,13 @@ class FrameResult:
     segmentation: SegmentationMap | None = None
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     classification: Classification | None = None
+    regions: TrackRegions | None = None
 
-    def to_dict(self, *, embeddings: bool = False) -> dict[str, Any]:
+    def to_dict(self, *, embeddings: bool = False, segmentation: bool = True) -> dict[str, Any]:
         """Return plain JSON data; ``from_dict`` restores an equal value.
 
-        Embeddings are long and are left out unless asked for. A segmentation map is written as run lengths.
+        Embeddings are long and are left out unless asked for. A segmentation map is written as run lengths, unless it
+        is not wanted: a street scene's takes some 50 kB.
         """
         from vision.geometry.rle import encode_label_map
 
@@ -328,7 +334,9 @@ class FrameResult:
             row["detections"] = _detections_to_dict(self.detections, embeddings=embeddings)
         if self.tracks is not None:
             row["tracks"] = {name: getattr(self.tracks, name).tolist() for name in TRACK_FIELDS}
-        if self.segmentation is not None:
+        if self.regions is not None:
+            row["regions"] = self.regions.to_dict()
+        if segmentation and self.segmentation is not None:
             row["segmentation"] = {
                 "class_names": list(self.segmentation.class_names),
                 **encode_label_map(self.segmentation.labels),
@@ -342,10 +350,11 @@ class FrameResult:
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
         """Rebuild the value that ``to_dict`` wrote; raises InvalidInputError when a field is missing or malformed."""
         from vision.geometry.rle import decode_label_map
+        from vision.regions import TrackRegions
 
         try:
             detections, tracks, segmentation = row.get("detections"), row.get("tracks"), row.get("segmentation")
-            classification = row.get("classification")
+            classification, regions = row.get("classification"), row.get("regions")
             return cls(
                 frame_index=int(row["frame_index"]),
                 timestamp_s=row["timestamp_s"],
@@ -358,6 +367,7 @@ class FrameResult:
                 else SegmentationMap(decode_label_map(segmentation), tuple(segmentation["class_names"])),
                 timings_ms=dict(row["timings_ms"]),
                 classification=None if classification is None else _classification_from_dict(classification),
+                regions=None if regions is None else TrackRegions.from_dict(regions),
             )
         except (KeyError, TypeError, IndexError) as exc:
             raise InvalidInputError(f"a frame result needs the fields that to_dict writes, failed at {exc!r}") from exc

@@ -30,6 +30,7 @@ class RunFacts:
         class_names: name of each label; empty for a classifier that measures a value.
         classifies: whether the results are classifications of whole frames.
         segments: whether the labels are those of a segmenter.
+        map_names: name of each label of the segmentation, where the labels are another stage's.
         fps: frames a second of the source, or None.
         relative_name: output name of a frame, as the source gives it.
     """
@@ -41,6 +42,7 @@ class RunFacts:
     relative_name: Callable[[Frame], str] | None = None
     classifies: bool = False
     segments: bool = False
+    map_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,16 +162,19 @@ class OutputPlan:
                 class_names=run.class_names,
                 config=to_dict(run.settings),
                 source=run.source,
+                # Beside tracks, what the map says of each of them is wanted; the map itself is for --masks.
+                segmentation=run.segments,
                 overwrite=self.overwrite,
             )
         if self.masks is not None:
             from vision.io.writers.masks import MasksWriter
-            from vision.render import mask_palette
+            from vision.palette import mask_palette
 
+            names = run.map_names or run.class_names
             yield MasksWriter(
                 self.masks,
-                class_names=run.class_names,
-                palette=mask_palette(run.class_names),
+                class_names=names,
+                palette=mask_palette(names),
                 relative_name=run.relative_name,
                 overwrite=self.overwrite,
             )

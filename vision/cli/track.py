@@ -87,6 +87,13 @@ def track(
     appearance: Annotated[
         bool, typer.Option("--appearance/--no-appearance", help="Compare objects by their looks.")
     ] = True,
+    segment: Annotated[
+        bool, typer.Option("--segment", help="Segment as well: each track's pixels, and what it stands on.")
+    ] = False,
+    masks: Annotated[
+        Path | None,
+        typer.Option("--masks", metavar="DIR", help="Index masks of --segment as PNG.", show_default=False),
+    ] = None,
     model: options.DetectorModel = None,
     window: options.Window = False,
     weights: options.DetectorWeights = None,
@@ -134,6 +141,7 @@ def track(
         raise typer.BadParameter("--save-video needs a SOURCE to draw on; --detections holds no pictures")
     if source is None and (heatmap is not None or trajectories is not None):
         raise typer.BadParameter("--heatmap and --trajectories need a SOURCE to draw on; see stride32 tracks plot")
+    _check_segmentation(source, several=several, segment=segment, masks=masks, offline=offline)
     if offline and source is not None:
         offline_tracks.refuse_live(source)
     from vision.cli.outputs import OutputPlan
@@ -145,6 +153,7 @@ def track(
         parquet=parquet,
         coco_video=coco_video,
         video=save_video,
+        masks=masks,
         counting=counting.plan_counts(count, events, counts, heatmap, trajectories),
         overwrite=overwrite,
     )
@@ -162,7 +171,20 @@ def track(
     if source is None:
         assert detections is not None
         return _associate(detections, settings, plan, max_frames, offline=offline)
-    return _track_source(source, detections, settings, plan, max_frames, offline=offline)
+    return _track_source(source, detections, settings, plan, max_frames, offline=offline, segment=segment)
+
+
+def _check_segmentation(source: str | None, *, several: bool, segment: bool, masks: Path | None, offline: bool) -> None:
+    """Raise BadParameter where --segment has nothing to work on, or something needs it."""
+    if masks is not None and not segment:
+        raise typer.BadParameter("--masks needs --segment; without it only boxes are computed")
+    if segment and (source is None or several):
+        raise typer.BadParameter("--segment needs one SOURCE with pictures; run several one by one")
+    if segment and offline:
+        raise typer.BadParameter(
+            "--segment says what is under a track when its frame is there, --offline moves tracks afterwards; leave "
+            "one of them out"
+        )
 
 
 def _associate(
@@ -202,6 +224,7 @@ def _track_source(
     max_frames: int | None,
     *,
     offline: bool,
+    segment: bool,
 ) -> int:
     """Run the pipeline over the frames of a source, with the detector's or the file's detections."""
     from vision.cli.frames import expected_frames, report_run
@@ -215,11 +238,16 @@ def _track_source(
 
         settings = settings if by_frame is not None else resolve_config(settings)
         total = expected_frames(opened, max_frames)
-        with closing(build_pipeline(settings, detect=by_frame is None)) as pipeline:
+        with closing(build_pipeline(settings, detect=by_frame is None, segment=segment)) as pipeline:
             frames = islice(opened, max_frames)
             results = pipeline.run(frames) if by_frame is None else _with_detections(pipeline, frames, by_frame)
             facts = RunFacts(
-                settings=settings, source=source, class_names=pipeline.class_names or UNNAMED, fps=opened.fps
+                settings=settings,
+                source=source,
+                class_names=pipeline.object_names or UNNAMED,
+                map_names=pipeline.map_names,
+                fps=opened.fps,
+                relative_name=opened.relative_name,
             )
             summary, writers = offline_tracks.write_run(
                 results, plan, facts, total, offline=offline, pictures=source, max_frames=max_frames

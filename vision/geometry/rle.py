@@ -48,6 +48,29 @@ def encode_mask(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
     return {"size": list(mask.shape), "counts": counts.tolist()}
 
 
+def encode_crop(crop: npt.NDArray[np.bool_], corner: tuple[int, int], size_hw: tuple[int, ...]) -> list[int]:
+    """Return the COCO run lengths of a mask [H, W] that is all zero but for ``crop``; cost grows with the crop alone.
+
+    Args:
+        crop: bool [h, w].
+        corner: row and column of its first pixel. size_hw: of the whole mask.
+
+    >>> encode_crop(np.array([[True], [True]]), (1, 1), (4, 3))
+    [5, 2, 5]
+    """
+    height, width = size_hw
+    columns, rows = np.nonzero(crop.T)
+    flat = (columns + corner[1]) * height + rows + corner[0]
+    if not flat.size:
+        return [height * width]
+    breaks = np.flatnonzero(np.diff(flat) > 1)
+    starts, ends = flat[np.concatenate([[0], breaks + 1])], flat[np.concatenate([breaks, [len(flat) - 1]])] + 1
+    edges = np.concatenate([[0], np.column_stack([starts, ends]).ravel()])
+    counts: list[int] = np.diff(edges).tolist()
+    rest = height * width - int(ends[-1])
+    return [*counts, rest] if rest else counts
+
+
 def decode_mask(rle: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
     """Return the mask [H, W] of an uncompressed COCO run-length dict."""
     height, width = rle["size"]

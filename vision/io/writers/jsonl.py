@@ -25,6 +25,7 @@ class JsonlWriter(Writer):
         config: the effective configuration as plain data, so that the file says how it was made.
         source: SOURCE as the user gave it.
         embeddings: whether detections carry their embeddings (long).
+        segmentation: whether segmentation maps are written (long).
         stdout: where ``-`` writes to; the process's standard output by default.
     """
 
@@ -36,10 +37,12 @@ class JsonlWriter(Writer):
         config: Mapping[str, Any] | None = None,
         source: str = "",
         embeddings: bool = False,
+        segmentation: bool = True,
         overwrite: bool = False,
         stdout: BinaryIO | None = None,
     ) -> None:
         self._embeddings = embeddings
+        self._segmentation = segmentation
         self._stdout = (stdout or sys.stdout.buffer) if str(path) == "-" else None
         self._output = None if self._stdout is not None else AtomicFile(path, overwrite=overwrite)
         header = {
@@ -53,7 +56,7 @@ class JsonlWriter(Writer):
 
     def write(self, frame: Frame | None, result: FrameResult) -> None:
         """Add one line."""
-        self._write_line(result.to_dict(embeddings=self._embeddings))
+        self._write_line(result.to_dict(embeddings=self._embeddings, segmentation=self._segmentation))
 
     def close(self) -> None:
         """Finish the file; standard output stays open."""
