@@ -1,4 +1,4 @@
-"""Results drawn onto pictures: boxes, labels, traces and segmentation, for annotated outputs and the demo.
+"""Results drawn onto pictures: boxes, labels and traces, above a segmentation, for annotated outputs and the demo.
 
 supervision draws; this file gives it our types and colours. It is imported on the first drawing, because that takes a
 second that commands without pictures need not pay.
@@ -6,7 +6,6 @@ second that commands without pictures need not pay.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ import numpy as np
 
 from vision.errors import InvalidInputError
 from vision.io.supervision import to_supervision
+from vision.palette import PALETTE_RGB
+from vision.render_segmentation import blend_segmentation, classes_shown, write_legend
 from vision.types import (
     Classification,
     Detections,
@@ -30,18 +31,6 @@ from vision.types import (
     TrackState,
 )
 
-# Twelve hues that stay apart on grass, asphalt and skin; neighbours in the list are far apart on the colour circle.
-PALETTE_RGB: tuple[tuple[int, int, int], ...] = (
-    (255, 64, 64), (0, 190, 255), (255, 200, 0), (150, 80, 255), (60, 220, 90), (255, 90, 200),
-    (0, 110, 255), (255, 130, 30), (0, 215, 180), (200, 160, 255), (180, 220, 40), (190, 70, 90),
-)  # fmt: skip
-# What street data sets (CamVid, Cityscapes) made familiar: roads purple, trees green, people red.
-STREET_RGB: dict[str, tuple[int, int, int]] = {
-    "sky": (70, 130, 180), "building": (110, 110, 110), "pole": (230, 200, 120), "road": (128, 64, 128),
-    "pavement": (244, 35, 232), "tree": (107, 142, 35), "sign": (255, 220, 0), "fence": (190, 153, 153),
-    "car": (40, 60, 230), "pedestrian": (230, 20, 60), "bicyclist": (0, 190, 190),
-}  # fmt: skip
-NO_CLASS = frozenset({"background", "other", "void", "unlabelled"})
 _BACKGROUND_RGB = (24, 26, 30)
 _TEXT_RGB = (235, 235, 235)
 _FAINT_RGB = (150, 150, 150)
@@ -55,6 +44,8 @@ class Annotator:
         class_names: name of each label; labels beyond it are shown as numbers.
         trace_length: frames of each track's path that are drawn, 0 for none.
         mask_opacity: strength of the segmentation's colours, 0 to 1.
+        legend: name the classes of a segmentation along the lower edge. Within a video a class that was met stays in
+            the legend, which would flicker otherwise.
         overlay: draws more onto each picture [H, W, 3], in place and above all else; such as CounterOverlay.
     """
 
@@ -64,12 +55,15 @@ class Annotator:
         *,
         trace_length: int = 40,
         mask_opacity: float = 0.5,
+        legend: bool = True,
         overlay: Callable[[ImageArray], None] | None = None,
     ) -> None:
         self._class_names = tuple(class_names)
         self._overlay = overlay
         self._trace_length = trace_length
         self._mask_opacity = mask_opacity
+        self._legend = legend
+        self._met: dict[str, None] = {}  # names of classes in the order in which they were met
         self._pens: _Pens | None = None
         self._pens_size_hw: tuple[int, int] | None = None
 
@@ -87,11 +81,20 @@ class Annotator:
             self._draw_tracks(picture, result.tracks[shown])
         elif result.detections is not None and len(result.detections):
             self._draw_detections(picture, result.detections)
+        if result.segmentation is not None and self._legend:
+            self._write_legend(picture, frame, result.segmentation)
         if result.classification is not None:
             write_classification(picture, result.classification)
         if self._overlay is not None:
             self._overlay(picture)
         return picture
+
+    def _write_legend(self, picture: ImageArray, frame: Frame, segmentation: SegmentationMap) -> None:
+        names = classes_shown(segmentation)
+        if frame.timestamp_s is not None:
+            self._met |= dict.fromkeys(names)
+            names = list(self._met)
+        write_legend(picture, names, segmentation.class_names)
 
     def _draw_tracks(self, picture: ImageArray, tracks: Tracks) -> None:
         pens = self._pens_for(picture)
@@ -167,29 +170,6 @@ def draw_objects(image: ImageArray, boxes: FloatArray, labels: IntArray, class_n
         pens.box.annotate(picture, values)
         pens.label.annotate(picture, values, [class_names[label] for label in labels.tolist()])
     return picture
-
-
-def blend_segmentation(image: ImageArray, segmentation: SegmentationMap, *, opacity: float = 0.5) -> ImageArray:
-    """Return a copy of the RGB image with each class in its colour; background and "other" stay as they are."""
-    if segmentation.labels.shape != image.shape[:2]:
-        raise InvalidInputError(
-            f"a segmentation must have the size of its picture {image.shape[:2]}, got {segmentation.labels.shape}; "
-            "resize the map to the frame"
-        )
-    names = segmentation.class_names
-    colours = np.asarray(mask_palette(names), np.uint8)[segmentation.labels]
-    blended = np.asarray(cv2.addWeighted(image, 1 - opacity, colours, opacity, 0), np.uint8)
-    plain = np.array([name in NO_CLASS for name in names])[segmentation.labels]
-    if plain.any():
-        blended[plain] = image[plain]
-    return blended
-
-
-def mask_palette(class_names: Sequence[str]) -> list[tuple[int, int, int]]:
-    """Return the RGB of each class in masks and overlays: street scenes in the colours known from their data sets, the
-    rest from the palette, background and "other" black."""
-    free = itertools.cycle(PALETTE_RGB)
-    return [(0, 0, 0) if name in NO_CLASS else STREET_RGB.get(name) or next(free) for name in class_names]
 
 
 def contact_sheet(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from vision.errors import InvalidInputError
-from vision.render import PALETTE_RGB, Annotator, blend_segmentation, contact_sheet
+from vision.palette import PALETTE_RGB, STREET_RGB
+from vision.render import Annotator, contact_sheet
 from vision.types import Classification, Detections, Frame, FrameResult, SegmentationMap, Tracks, TrackState
 
 GREY = 90
@@ -124,15 +125,11 @@ def test_a_change_of_size_in_a_stream_of_images() -> None:
         assert annotator.draw(make_frame(size_hw), FrameResult(0, tracks=make_tracks(1))).shape == (*size_hw, 3)
 
 
-def test_segmentation_is_blended_and_background_kept() -> None:
-    labels = np.zeros((120, 160), np.uint8)
-    labels[:, 80:] = 1
-    segmentation = SegmentationMap(labels, ("background", "road"))
-    picture = Annotator(mask_opacity=1.0).draw(make_frame(), FrameResult(0, segmentation=segmentation))
-    assert colours(picture[:, :80]) == {(GREY,) * 3}
-    assert colours(picture[:, 80:]) == {PALETTE_RGB[0]}
-    with pytest.raises(InvalidInputError, match="size of its picture"):
-        blend_segmentation(np.zeros((4, 4, 3), np.uint8), segmentation)
+def test_a_segmentation_lies_below_tracks() -> None:
+    segmentation = SegmentationMap(np.zeros((120, 160), np.uint8), ("road",))
+    result = FrameResult(0, tracks=make_tracks(1), segmentation=segmentation)
+    picture = Annotator(mask_opacity=1.0, legend=False).draw(make_frame(), result)
+    assert {STREET_RGB["road"], PALETTE_RGB[1]} <= colours(picture)
 
 
 @pytest.mark.parametrize(

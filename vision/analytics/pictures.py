@@ -12,7 +12,7 @@ import numpy as np
 
 from vision.analytics.geometry import anchor_points
 from vision.errors import InvalidInputError
-from vision.render import PALETTE_RGB
+from vision.palette import PALETTE_RGB
 from vision.types import FloatArray, ImageArray, IntArray
 
 # Beyond it the way between two observations is a guess that would be drawn through walls.

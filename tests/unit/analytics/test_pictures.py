@@ -9,7 +9,8 @@ from walks import boxes_at, line, make_counting, vertical, walk, zone
 from vision.analytics.overlay import CounterOverlay
 from vision.analytics.pictures import MAX_GAP, Background, HeatMap, PathMap, plain_background
 from vision.errors import InvalidInputError
-from vision.render import PALETTE_RGB, Annotator
+from vision.palette import PALETTE_RGB
+from vision.render import Annotator
 from vision.types import Frame, FrameResult
 
 SIZE_HW = (120, 200)
