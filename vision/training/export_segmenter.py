@@ -17,7 +17,8 @@ from vision.runtime.config import RuntimeConfig
 from vision.segmentation.config import SegmenterConfig
 from vision.segmentation.segmenter import load_fcn
 from vision.store import file_sha256
-from vision.training.datasets.masks import MaskedPicture, MaskFormat
+from vision.training.datasets.mask_layouts import MaskedPicture
+from vision.training.datasets.masks import MaskFormat
 from vision.training.export import save_weights, training_command
 from vision.training.run import write_metrics
 from vision.training.segmenter_config import SegmenterTrainingConfig

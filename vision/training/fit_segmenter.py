@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 
 from vision.errors import ConfigError
 from vision.segmentation.losses import balanced_weights
-from vision.training.datasets.masks import load_segmentation_data
-from vision.training.datasets.segmentation import MaskedParts, pixel_counts
+from vision.training.datasets.segmentation import MaskedParts
+from vision.training.datasets.segmentation_data import load_segmentation_data
 from vision.training.export_segmenter import export_segmenter
 from vision.training.recipe import Parts, Recipe
 from vision.training.report.write import report_run
@@ -42,7 +42,7 @@ def prepare_segmenter(config: SegmenterTrainingConfig) -> Callable[[SegmenterTra
     )
     weights = None
     if config.class_weights != "none":
-        weights = balanced_weights(torch.from_numpy(pixel_counts(data.train, data.format)), kind=config.class_weights)
+        weights = balanced_weights(torch.from_numpy(data.counts).float(), kind=config.class_weights)
 
     def make(config: SegmenterTrainingConfig) -> Parts:
         task = SegmenterTask(config, data.format, data.val, weights)

@@ -27,14 +27,19 @@ class SegmenterTrainingConfig(TrainingConfig):
         palette: "index" reads masks as numbers, "voc" and "camvid" their colours, a file "name,red,green,blue" a line
             its own colours.
         stride: of the finest map that is scored: 32, 16 or 8 in a pyramid to 32.
-        staged: train the coarser networks first: a third of the epochs each for 32, 16 and 8 (Long 2015, section 4.3).
-        width: channels of the convolution before the coarsest scores; 0 has none. learnable: train the upsampling.
-        init: trained segmenter (name or folder) whose weights to start from; scores of finer maps start at zero.
+        staged: train the coarser networks first (Long 2015, section 4.3): the run is divided into as many equal shares
+            as there are scores, and those of a finer map rest until the share that begins with them. With one, at the
+            backbone's last stride, it changes nothing.
+        width: channels of the convolution before the coarsest scores; 0 has none. learnable: train the upsampling, with
+            the loss on logits of the input's size: slower.
+        init: trained segmenter (name or folder) of the same backbone whose weights to start from. It may have a coarser
+            stride: the scores that it lacks start at zero. Scores of other classes start anew. Empty: none.
         long_side: longer side in pixels at validation and the default at inference; 0 leaves pictures as they are.
         crop_hw: height and width of a training sample, multiples of the backbone's last stride.
         scale_range: smallest and largest random zoom. flip: mirror half of the samples. colour: strength of the random
             change of hue, saturation and brightness, in [0, 1].
-        loss_stride: the loss is taken at the input's size / this, which a CPU needs a fraction of the time for.
+        loss_stride: the loss is taken at every so many-th pixel of each row and column, a divisor of the sides of
+            crop_hw: a CPU needs a fraction of the time for it.
         class_weights: "balanced" weighs classes inversely to their number of pixels, "median" by the median of the
             frequencies over the class's (Eigen 2015), both at most 10.
         dice_weight: of the soft Dice loss (Milletari 2016). focal_gamma: of the focal loss in place of cross-entropy
@@ -105,6 +110,11 @@ class SegmenterTrainingConfig(TrainingConfig):
             raise ConfigError(
                 f"crop_hw must be >= 32 pixels and loss_stride >= 1, got {self.crop_hw} and {self.loss_stride}; "
                 "(320, 320) and 4 are the defaults"
+            )
+        if any(side % self.loss_stride for side in self.crop_hw):
+            raise ConfigError(
+                f"loss_stride must divide the sides of crop_hw, {self.crop_hw[0]} and {self.crop_hw[1]}, got "
+                f"{self.loss_stride}; 1 always does"
             )
         for name in ("dice_weight", "focal_gamma"):
             if getattr(self, name) < 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -103,30 +104,40 @@ def find_palette(name: str) -> Palette | None:
 def _read_palette(path: Path) -> Palette:
     names: list[str] = []
     colours: list[tuple[int, int, int]] = []
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.reader(file), 1):
-            if not row or row[0].startswith("#"):
-                continue
-            try:
-                name, *channels = (cell.strip() for cell in row)
-                red, green, blue = map(int, channels)
-            except ValueError as exc:
-                raise InvalidInputError(
-                    f"{path}: line {number} must be name,red,green,blue, got {','.join(row)!r}; correct it", path=path
-                ) from exc
-            if not all(0 <= channel <= 255 for channel in (red, green, blue)):
-                raise InvalidInputError(
-                    f"{path}: line {number} must have channels in [0, 255], got {red}, {green}, {blue}; correct it",
-                    path=path,
-                )
-            if name in names or (red, green, blue) in colours:
-                raise InvalidInputError(
-                    f"{path}: line {number} repeats a name or a colour: {','.join(row)}; give each class its own",
-                    path=path,
-                )
-            names.append(name)
-            colours.append((red, green, blue))
+    for number, row in enumerate(_rows(path), 1):
+        if not row or row[0].startswith("#"):
+            continue
+        try:
+            name, *channels = (cell.strip() for cell in row)
+            red, green, blue = map(int, channels)
+        except ValueError as exc:
+            raise InvalidInputError(
+                f"{path}: line {number} must be name,red,green,blue, got {','.join(row)!r}; correct it", path=path
+            ) from exc
+        if not name or not all(0 <= channel <= 255 for channel in (red, green, blue)):
+            raise InvalidInputError(
+                f"{path}: line {number} must have a name and channels in [0, 255], got {','.join(row)!r}; correct it",
+                path=path,
+            )
+        if name in names or (red, green, blue) in colours:
+            raise InvalidInputError(
+                f"{path}: line {number} repeats a name or a colour: {','.join(row)}; give each class its own",
+                path=path,
+            )
+        names.append(name)
+        colours.append((red, green, blue))
     return Palette(tuple(names), tuple(colours))
+
+
+def _rows(path: Path) -> list[list[str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as exc:
+        raise InvalidInputError(
+            f"{path} must be text of lines name,red,green,blue: {exc}; palette takes such a file, or voc or camvid",
+            path=path,
+        ) from exc
 
 
 def labels_of_colours(
@@ -136,12 +147,25 @@ def labels_of_colours(
 
     Colours that are no class become ``ignore``.
     """
-    packed = (picture.astype(np.int64) << np.array([16, 8, 0])).sum(axis=2)
-    distinct, inverse = np.unique(packed, return_inverse=True)
-    table = palette.table(ignore)
-    labels = np.array([table.get(int(colour), ignore) for colour in distinct], np.uint8)
+    packed = picture[..., 0].astype(np.int32) << 16 | picture[..., 1].astype(np.int32) << 8 | picture[..., 2]
+    keys, values = _sorted_table(palette, ignore)
+    # Neighbours are mostly alike: only where a colour begins in its row of memory it is looked up.
+    flat = packed.ravel()
+    begins = np.flatnonzero(np.concatenate([[True], flat[1:] != flat[:-1]]))
+    colours = flat[begins]
+    places = np.minimum(np.searchsorted(keys, colours), len(keys) - 1)
+    known = keys[places] == colours
+    labels = np.where(known, values[places], np.uint8(ignore))
     foreign = None
-    if not palette.others:
-        unknown = [int(colour) for colour in distinct if int(colour) not in table]
-        foreign = (unknown[0] >> 16, unknown[0] >> 8 & 255, unknown[0] & 255) if unknown else None
-    return labels[inverse].reshape(packed.shape), foreign
+    if not palette.others and not known.all():
+        colour = int(colours[~known][0])
+        foreign = colour >> 16, colour >> 8 & 255, colour & 255
+    lengths = np.diff(np.concatenate([begins, [flat.size]]))
+    return np.repeat(labels, lengths).reshape(packed.shape), foreign
+
+
+@cache
+def _sorted_table(palette: Palette, ignore: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    """Return the packed colours of a palette in rising order, and their labels."""
+    table = sorted(palette.table(ignore).items())
+    return np.array([key for key, _ in table], np.int32), np.array([label for _, label in table], np.uint8)

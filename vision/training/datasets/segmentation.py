@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 
 from vision.runtime.preprocess import Normalization, normalize
 from vision.training.augment import affine_matrix, draw_affine, jitter_colour, warp_image
-from vision.training.datasets.masks import Labels, MaskedPicture, MaskFormat, read_mask
+from vision.training.datasets.mask_layouts import MaskedPicture
+from vision.training.datasets.masks import Labels, MaskFormat, read_mask
 from vision.training.datasets.pictures import load_rgb
 from vision.training.segmenter_config import SegmenterTrainingConfig
 from vision.types import FloatArray
@@ -74,11 +75,3 @@ def warp_labels(labels: Labels, matrix: FloatArray, size_hw: tuple[int, int], *,
         labels, centred, size_hw[::-1], flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=ignore
     )
     return np.asarray(warped, np.uint8)
-
-
-def pixel_counts(pairs: Sequence[MaskedPicture], form: MaskFormat) -> FloatArray:
-    """Return the number of pixels of each class over all masks, float32 [K]."""
-    counts = np.zeros(256, np.int64)
-    for pair in pairs:
-        counts += np.bincount(read_mask(pair.mask, form).ravel(), minlength=256)
-    return counts[: len(form.class_names)].astype(np.float32)

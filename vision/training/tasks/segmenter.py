@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from vision.backbones.registry import build_classifier
 from vision.evaluation.segmentation import PER_CLASS, measure_segmenter
@@ -17,7 +18,8 @@ from vision.runtime.torch_engine import TorchEngine
 from vision.segmentation.fcn import FCN
 from vision.segmentation.losses import dice_loss, pixel_loss
 from vision.segmentation.segmenter import CoarseLogits, EngineSegmenter
-from vision.training.datasets.masks import MaskedPicture, MaskFormat
+from vision.training.datasets.mask_layouts import MaskedPicture
+from vision.training.datasets.masks import MaskFormat
 from vision.training.frozen_trunk import FrozenTrunk
 from vision.training.initial_weights import start_from
 from vision.training.optimization import plan_optimization
@@ -64,8 +66,10 @@ class SegmenterTask(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Return the loss of one batch: images [B, 3, H, W], labels [B, H, W]."""
         images, labels = batch
-        logits = self.network.coarse(images.contiguous(memory_format=torch.channels_last)).float()
-        logits, labels = at_stride(logits, labels, self.config.loss_stride)
+        images = images.contiguous(memory_format=torch.channels_last)
+        # The last enlargement takes part where it learns; where it is fixed, the loss needs no pixel-sized logits.
+        logits = self.network(images) if self.network.learnable else self.network.coarse(images)
+        logits, labels = at_stride(logits.float(), labels, self.config.loss_stride)
         weights = self.weights if isinstance(self.weights, Tensor) else None
         config = self.config
         losses = {
@@ -80,10 +84,24 @@ class SegmenterTask(LightningModule):
         }
         if config.dice_weight:
             losses["loss_dice"] = config.dice_weight * dice_loss(logits, labels, ignore=config.ignore)
+        measured = dict(losses)
         known = labels != config.ignore
-        right = (logits.argmax(dim=1) == labels)[known].float().mean()
-        self.log_dict({**losses, "accuracy": right}, batch_size=len(images), on_step=True, on_epoch=False)
+        if bool(known.any()):  # else there is no accuracy
+            measured["accuracy"] = (logits.argmax(dim=1) == labels)[known].float().mean()
+        self.log_dict(measured, batch_size=len(images), on_step=True, on_epoch=False)
         return torch.stack(list(losses.values())).sum()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Keep finer scores as they are until their stage of a staged run begins.
+
+        Without a gradient the optimizer passes a weight over: no decay, and its moments begin with the stage. This
+        depends on the step alone, so a resumed run does the same.
+        """
+        if not self.config.staged:
+            return
+        for stride in waiting_strides(self.network.strides, self.global_step, self.total_steps):
+            for parameter in self.network.score[str(stride)].parameters():
+                parameter.grad = None
 
     def validation_step(self, batch: Tensor, batch_index: int) -> None:
         """Measure all validation pictures whole with the averaged weights, as inference sees them.
@@ -125,6 +143,21 @@ class SegmenterTask(LightningModule):
         """Return the configured optimizer and schedule; a pretrained backbone moves slower than the new layers."""
         factor = self.config.backbone_lr_factor if self.config.pretrained else 1.0
         return plan_optimization(self.config, {factor: self.network.backbone, 1.0: self.network}, self)
+
+
+def waiting_strides(strides: Sequence[int], step: int, total_steps: float) -> tuple[int, ...]:
+    """Return the strides whose scores do not learn yet at a step of a staged run: its stages take equal shares.
+
+    Args:
+        strides: of all scores, coarsest first; one alone never waits.
+        step: optimizer steps done.
+        total_steps: of the whole run.
+
+    >>> waiting_strides((32, 16, 8), 0, 90), waiting_strides((32, 16, 8), 30, 90), waiting_strides((32, 16, 8), 60, 90)
+    ((16, 8), (8,), ())
+    """
+    begun = 1 + sum(step * len(strides) >= total_steps * stage for stage in range(1, len(strides)))
+    return tuple(strides[begun:])
 
 
 def at_stride(logits: Tensor, labels: Tensor, stride: int) -> tuple[Tensor, Tensor]:
