@@ -18,7 +18,8 @@ from vision.cli.progress import Progress
 if TYPE_CHECKING:
     from vision.io.sources import Source
     from vision.io.writers.base import Writer
-    from vision.types import Frame, FrameResult
+    from vision.regions import TrackRegions
+    from vision.types import Frame, FrameResult, SegmentationMap, Tracks
 
 SUMMARY_CLASSES = 8  # as many as fit a line
 
@@ -41,6 +42,8 @@ class RunSummary:
         detections: boxes over all frames.
         track_lengths: frames in which each track id was seen.
         classes: frames to which each class was assigned; None unless frames were classified.
+        areas: share of the picture that each class covers, summed over frames; None unless frames were segmented alone.
+        surfaces: how often a track stood on what.
         interrupted: Ctrl-C ended the run early.
     """
 
@@ -49,6 +52,8 @@ class RunSummary:
     detections: int = 0
     track_lengths: Counter[int] = field(default_factory=Counter)
     classes: Counter[str] | None = None
+    areas: dict[str, float] | None = None
+    surfaces: Counter[str] = field(default_factory=Counter)
     interrupted: bool = False
 
     @property
@@ -65,9 +70,35 @@ class RunSummary:
             self.detections += len(result.detections)
         if result.tracks is not None:
             self.track_lengths.update(reported_tracks(result.tracks).ids.tolist())
+        if result.regions is not None and result.tracks is not None:
+            self._add_surfaces(result.regions, result.tracks)
+        elif result.segmentation is not None:
+            self._add_areas(result.segmentation)
         if result.classification is not None:
             self.classes = self.classes or Counter()
             self.classes.update(result.classification.names[: result.classification.assigned])
+
+    def _add_surfaces(self, regions: TrackRegions, tracks: Tracks) -> None:
+        from vision.types import TrackState
+
+        confirmed = (tracks.states == TrackState.CONFIRMED).tolist()
+        self.surfaces.update(
+            name for name, counts in zip(regions.surfaces, confirmed, strict=True) if counts and name is not None
+        )
+
+    def _add_areas(self, segmentation: SegmentationMap) -> None:
+        from numpy import bincount
+
+        areas = self.areas or dict.fromkeys(segmentation.class_names, 0.0)
+        pixels = bincount(segmentation.labels.ravel(), minlength=len(areas)).tolist()
+        for name, count in zip(segmentation.class_names, pixels, strict=True):
+            areas[name] += count / max(1, segmentation.labels.size)
+        self.areas = areas
+
+    def _shares(self) -> str:
+        """Return the largest classes with their mean share of the picture."""
+        shares = sorted(((share / self.frames, name) for name, share in (self.areas or {}).items()), reverse=True)
+        return ", ".join(f"{name} {share:.0%}" for share, name in shares[:SUMMARY_CLASSES] if share >= 0.005)
 
     def line(self) -> str:
         """Return the run in one line.
@@ -79,8 +110,13 @@ class RunSummary:
         if self.classes is not None:
             found = ", ".join(f"{name} {count}" for name, count in self.classes.most_common(SUMMARY_CLASSES))
             found = found or "classified"
+        if self.areas is not None:
+            found = self._shares()
         if self.track_lengths:
             found += f", {len(self.track_lengths)} tracks (longest {max(self.track_lengths.values())} frames)"
+        if self.surfaces:
+            most = self.surfaces.most_common(SUMMARY_CLASSES)
+            found += ", on " + ", ".join(f"{name} {count / self.surfaces.total():.0%}" for name, count in most)
         return f"{self.frames} frames in {self.seconds:.1f} s ({self.frames_per_s:.1f} frames/s): {found}"
 
 
