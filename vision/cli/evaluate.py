@@ -1,4 +1,4 @@
-"""``stride32 eval``: scores of a detector, of an embedder, or of tracking results, on ground truth."""
+"""``stride32 eval``: scores of a model or of tracking results on ground truth."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from vision.cli.eval_detector import detector_command
+from vision.cli.eval_segmenter import segmenter_command
 from vision.cli.eval_track import track_command
 from vision.cli.extras import needs_extra
 from vision.cli.options import Device, Overrides
@@ -23,6 +24,7 @@ app = typer.Typer(help="Measure a model or tracking results on ground truth.", n
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")]
 
 app.command("detector")(detector_command)
+app.command("segmenter")(segmenter_command)
 app.command("track")(track_command)
 
 

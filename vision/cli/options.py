@@ -11,6 +11,7 @@ import typer
 
 from vision.detection.config import DetectorConfig
 from vision.errors import ConfigError, closest_hint
+from vision.segmentation.config import SegmenterConfig
 
 if TYPE_CHECKING:
     from vision.config import PipelineConfig
@@ -103,6 +104,37 @@ Overlap = Annotated[
         show_default=str(DetectorConfig().overlap),
     ),
 ]
+
+SegmenterWeights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights", metavar="FILE", help="Checkpoint of a torchvision segmenter.", show_default="from the cache"
+    ),
+]
+SegmenterTile = Annotated[
+    int | None,
+    typer.Option("--tile", metavar="N", min=0, help="Cut large pictures into tiles of N pixels.", show_default="off"),
+]
+SegmenterOverlap = Annotated[
+    float | None,
+    typer.Option(
+        "--overlap",
+        min=0.0,
+        max=0.9,
+        help="Share of a tile its neighbour sees.",
+        show_default=str(SegmenterConfig().tile_overlap),
+    ),
+]
+
+
+def segmenter_overrides(**fields: str | float | Path | None) -> list[str]:
+    """Return options named as fields of ``SegmenterConfig`` as overrides; None is an option that was not given."""
+    return [
+        # JSON writes texts and numbers as TOML does.
+        f"segmentation.{name}={json.dumps(str(value) if isinstance(value, Path) else value)}"
+        for name, value in fields.items()
+        if value is not None
+    ]
 
 
 def pipeline_config(

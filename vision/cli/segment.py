@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -43,32 +42,13 @@ def segment(
             "--model", metavar="NAME", help="Segmenter: name or folder.", show_default=SegmenterConfig().model
         ),
     ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            "--weights", metavar="FILE", help="Checkpoint of a torchvision segmenter.", show_default="from the cache"
-        ),
-    ] = None,
+    weights: options.SegmenterWeights = None,
     classes: Annotated[
         str | None,
         typer.Option("--classes", metavar="A,B", help="Names of the classes to keep; others become class 0."),
     ] = None,
-    tile: Annotated[
-        int | None,
-        typer.Option(
-            "--tile", metavar="N", min=0, help="Cut large pictures into tiles of N pixels.", show_default="off"
-        ),
-    ] = None,
-    overlap: Annotated[
-        float | None,
-        typer.Option(
-            "--overlap",
-            min=0.0,
-            max=0.9,
-            help="Share of a tile its neighbour sees.",
-            show_default=str(SegmenterConfig().tile_overlap),
-        ),
-    ] = None,
+    tile: options.SegmenterTile = None,
+    overlap: options.SegmenterOverlap = None,
     device: options.Device = None,
     config: options.ConfigFile = None,
     overrides: options.Overrides = None,
@@ -79,16 +59,8 @@ def segment(
     """Segment pictures or video; without an output option, JSON lines go to stdout unless it is a terminal."""
     from vision.config import to_toml
 
-    given = {
-        "model": model,
-        "weights": None if weights is None else str(weights),
-        "classes": classes,
-        "tile": tile,
-        "tile_overlap": overlap,
-    }
-    # JSON writes texts and numbers as TOML does.
-    texts = [f"segmentation.{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
-    settings = options.pipeline_config(config, [*texts, *(overrides or [])], device=device)
+    given = options.segmenter_overrides(model=model, weights=weights, classes=classes, tile=tile, tile_overlap=overlap)
+    settings = options.pipeline_config(config, [*given, *(overrides or [])], device=device)
     if print_config:
         typer.echo(to_toml(settings), nl=False)
         return 0

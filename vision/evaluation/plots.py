@@ -15,6 +15,7 @@ from vision.types import IntArray
 # More lines than this are no longer told apart: the others stay grey, without a name.
 MOST_NAMED = 6
 MOST_WRITTEN_CELLS = 14
+MOST_WRITTEN_SHARES = 32
 RECALL_POINTS = np.linspace(0, 1, 101)
 BACKGROUND = "background"
 
@@ -95,7 +96,13 @@ def f1_figure(
 
 
 def confusion_figure(
-    matrix: IntArray, class_names: Sequence[str], theme: Theme = LIGHT, *, background: bool = True, title: str = ""
+    matrix: IntArray,
+    class_names: Sequence[str],
+    theme: Theme = LIGHT,
+    *,
+    background: bool = True,
+    counts: bool = True,
+    title: str = "",
 ) -> Any:
     """Return the confusion matrix: rows are what was there, columns what was found, colour is the share of the row.
 
@@ -104,6 +111,8 @@ def confusion_figure(
         class_names: K names.
         theme: colours.
         background: whether the last row and column are background.
+        counts: write counts and shares into the cells; otherwise shares alone, in percent, which are readable for more
+            classes and for millions of pixels.
         title: above the plot.
     """
     from matplotlib.colors import LinearSegmentedColormap
@@ -120,19 +129,26 @@ def confusion_figure(
     axes.set_xticks(range(count), names, rotation=45 if count > 2 else 0, ha="right" if count > 2 else "center")
     axes.set_yticks(range(count), names)
     axes.tick_params(labelsize=size)
-    if count <= MOST_WRITTEN_CELLS:
+    if count <= (MOST_WRITTEN_CELLS if counts else MOST_WRITTEN_SHARES):
         for row, column in np.ndindex(matrix.shape):
             if background and row == column == count - 1:
                 continue
             # On a strong cell of either theme the background's colour is what stands out.
             ink = theme.background if share[row, column] > 0.55 else theme.ink
-            text = f"{matrix[row, column]}\n{share[row, column]:.0%}"
+            text = _cell_text(int(matrix[row, column]), float(share[row, column]), counts=counts)
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=ink)
     if background:
         axes.add_patch(_empty_cell(count - 1, theme))
     axes.set(xlabel="found as", ylabel="really")
     axes.set_title(title or "Confusion", fontsize=10)
     return figure
+
+
+def _cell_text(count: int, share: float, *, counts: bool) -> str:
+    """Return count and share, or the share alone in percent, which is left out where it rounds to nothing."""
+    if counts:
+        return f"{count}\n{share:.0%}"
+    return f"{100 * share:.0f}" if share >= 0.005 else ""
 
 
 def _empty_cell(position: int, theme: Theme) -> Any:

@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from vision.errors import InvalidInputError
+from vision.evaluation.borders import border_f_score, border_tolerance
+from vision.segmentation.readout import OTHER
 from vision.types import Frame
 
 if TYPE_CHECKING:
     from vision.segmentation.segmenter import Segmenter
-    from vision.training.datasets.masks import MaskedPicture, MaskFormat
+    from vision.training.datasets.mask_layouts import MaskedPicture
+    from vision.training.datasets.masks import MaskFormat
 
-Labels = npt.NDArray[np.uint8]
+log = logging.getLogger(__name__)
+
+Labels = npt.NDArray[np.integer[Any]]
 Counts = npt.NDArray[np.int64]
 
-# Of the picture's diagonal; 4.5 pixels at 480 x 360 (Csurka 2013, section 3).
-BORDER_TOLERANCE = 0.0075
 PER_CLASS = "iou/"
+NO_LABEL = -1
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScores:
+    """How one class was met; NaN where there is nothing to divide by.
+
+    Attributes:
+        name: of the class.
+        pixels: that are of the class. found_pixels: that were given it; both without unknown ones.
+        iou: pixels that are both / that are either.
+        recall: share of ``pixels`` that were found. precision: share of ``found_pixels`` that are right.
+        border_f1: mean over the pictures that show the class; NaN unless borders were measured.
+    """
+
+    name: str
+    pixels: int
+    found_pixels: int
+    iou: float
+    recall: float
+    precision: float
+    border_f1: float
 
 
 class SegmentationMeter:
@@ -31,6 +57,10 @@ class SegmentationMeter:
         class_names: of the labels.
         ignore: value of the truth that is not counted.
         borders: also measure the border F-score, about 3 ms a class and picture.
+
+    Attributes:
+        confusion: int64 [K, K] pixels; rows are true classes, columns found ones.
+        pictures: how many were added.
     """
 
     def __init__(self, class_names: Sequence[str], *, ignore: int = 255, borders: bool = True) -> None:
@@ -43,7 +73,7 @@ class SegmentationMeter:
         self._border_pictures = np.zeros(count, np.int64)
         self.pictures = 0
 
-    def add(self, labels: npt.NDArray[np.integer[Any]], truth: Labels) -> None:
+    def add(self, labels: Labels, truth: Labels) -> None:
         """Count one picture.
 
         Args:
@@ -51,7 +81,7 @@ class SegmentationMeter:
             truth: [H, W] true classes, ``ignore`` where unknown.
 
         Raises:
-            InvalidInputError: the shapes differ.
+            InvalidInputError: the shapes differ, or a number is no class.
         """
         if labels.shape != truth.shape:
             raise InvalidInputError(
@@ -60,87 +90,129 @@ class SegmentationMeter:
             )
         count = len(self.class_names)
         known = truth != self.ignore
-        pairs = truth[known].astype(np.int64) * count + labels[known]
-        self.confusion += np.bincount(pairs, minlength=count * count).reshape(count, count)
+        rows, columns = truth[known].astype(np.int64), labels[known].astype(np.int64)
+        for name, values in (("true", rows), ("found", columns)):
+            if values.size and not 0 <= int(values.min()) <= int(values.max()) < count:
+                raise InvalidInputError(
+                    f"{name} labels must be 0 to {count - 1}, got {int(values.min())} to {int(values.max())}; give a "
+                    "name for each class"
+                )
+        self.confusion += np.bincount(rows * count + columns, minlength=count * count).reshape(count, count)
         self.pictures += 1
         if self.borders:
             self._add_borders(labels, truth)
 
-    def _add_borders(self, labels: npt.NDArray[np.integer[Any]], truth: Labels) -> None:
-        radius = max(1, round(BORDER_TOLERANCE * float(np.hypot(*truth.shape))))
-        known = truth != self.ignore
+    def _add_borders(self, labels: Labels, truth: Labels) -> None:
+        radius = border_tolerance((truth.shape[0], truth.shape[1]))
+        unknown = truth == self.ignore
         for index in range(len(self.class_names)):
             wanted = truth == index
             if wanted.any():
-                found = (labels == index) & known
-                self._border_scores[index] += border_f_score(found, wanted, radius)
+                self._border_scores[index] += border_f_score(labels == index, wanted, radius, unknown)
                 self._border_pictures[index] += 1
+
+    def classes(self) -> list[ClassScores]:
+        """Return the scores of each class, in the order of the labels."""
+        hits = np.diag(self.confusion).astype(np.float64)
+        true, found = self.confusion.sum(axis=1), self.confusion.sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            columns = (hits / (true + found - hits), hits / true, hits / found)
+            borders = self._border_scores / self._border_pictures
+        return [
+            ClassScores(name, int(true[at]), int(found[at]), *(float(column[at]) for column in (*columns, borders)))
+            for at, name in enumerate(self.class_names)
+        ]
 
     def scores(self) -> dict[str, float]:
         """Return ``mIoU`` (over the classes that occur), ``accuracy`` of pixels, ``class_accuracy`` (mean recall),
         ``border_f1``, ``iou/NAME`` of each class (NaN where it neither occurs nor was found), and ``pictures``."""
-        hits = np.diag(self.confusion).astype(np.float64)
-        true, found = self.confusion.sum(axis=1), self.confusion.sum(axis=0)
-        union = true + found - hits
-        with np.errstate(invalid="ignore", divide="ignore"):
-            iou = hits / union
-            recall = hits / true
-            borders = self._border_scores / self._border_pictures
-        occurs = true > 0
-        total = self.confusion.sum()
+        classes = self.classes()
+        occurring = [item for item in classes if item.pixels]
+        total = int(self.confusion.sum())
         metrics = {
-            "mIoU": float(iou[occurs].mean()) if occurs.any() else float("nan"),
-            "accuracy": float(hits.sum() / total) if total else float("nan"),
-            "class_accuracy": float(recall[occurs].mean()) if occurs.any() else float("nan"),
+            "mIoU": _mean([item.iou for item in occurring]),
+            "accuracy": float(np.trace(self.confusion) / total) if total else float("nan"),
+            "class_accuracy": _mean([item.recall for item in occurring]),
         }
         if self.borders:
-            metrics["border_f1"] = float(borders[occurs].mean()) if occurs.any() else float("nan")
+            metrics["border_f1"] = _mean([item.border_f1 for item in occurring])
         return {
             **metrics,
-            **{f"{PER_CLASS}{name}": float(value) for name, value in zip(self.class_names, iou, strict=True)},
+            **{f"{PER_CLASS}{item.name}": item.iou for item in classes},
             "pictures": float(self.pictures),
         }
 
 
-def border_f_score(found: npt.NDArray[np.bool_], wanted: npt.NDArray[np.bool_], radius: int) -> float:
-    """Return the harmonic mean of the shares of border pixels that lie within ``radius`` of the other's border.
-
-    Csurka 2013, "What is a good evaluation measure for semantic segmentation?". 0 where nothing was found.
-    """
-    if not found.any():
-        return 0.0
-    border_found, border_wanted = border_of(found), border_of(wanted)
-    if not border_found.any() and not border_wanted.any():
-        return 1.0
-    disc = np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)))
-    precision = _share_near(border_found, border_wanted, disc)
-    recall = _share_near(border_wanted, border_found, disc)
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-
-
-def border_of(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Return 1 at the pixels of a mask that touch what is outside of it, not the picture's edge; uint8 [H, W]."""
-    inside = mask.astype(np.uint8)
-    cross = np.asarray(cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
-    eroded = cv2.erode(inside, cross, borderType=cv2.BORDER_CONSTANT, borderValue=1)
-    return np.asarray(inside - eroded, np.uint8)
-
-
-def _share_near(border: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8], disc: npt.NDArray[np.uint8]) -> float:
-    near = cv2.dilate(other, disc)
-    count = int(border.sum())
-    return float((border & near).sum() / count) if count else 0.0
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
 
 
 def measure_segmenter(
-    segmenter: Segmenter, pairs: Sequence[MaskedPicture], form: MaskFormat, *, borders: bool = True
+    segmenter: Segmenter,
+    pairs: Sequence[MaskedPicture],
+    form: MaskFormat,
+    *,
+    borders: bool = True,
+    advance: Callable[[], None] | None = None,
 ) -> SegmentationMeter:
-    """Return the meter after a segmenter's maps of all pictures, each compared at its own size."""
+    """Return the meter after a segmenter's maps of all pictures, each compared at its own size.
+
+    The meter's classes are the segmenter's; those of the masks are matched with them by name.
+
+    Args:
+        segmenter: what is measured.
+        pairs: pictures with their masks.
+        form: how the masks are to be read.
+        borders: also measure the border F-score.
+        advance: called after each picture.
+
+    Raises:
+        InvalidInputError: masks and segmenter share no class, or a picture or a mask cannot be used.
+    """
     from vision.training.datasets.masks import read_mask
     from vision.training.datasets.pictures import load_rgb
 
-    meter = SegmentationMeter(form.class_names, ignore=form.ignore, borders=borders)
+    label_of = labels_by_name(form.class_names, segmenter.class_names, ignore=form.ignore)
+    meter = SegmentationMeter(segmenter.class_names, ignore=NO_LABEL, borders=borders)
     for pair in pairs:
         frame = Frame(load_rgb(pair.image), 0, None, str(pair.image))
-        meter.add(segmenter.segment([frame])[0].labels, read_mask(pair.mask, form))
+        meter.add(segmenter.segment([frame])[0].labels, label_of[read_mask(pair.mask, form)])
+        if advance is not None:
+            advance()
     return meter
+
+
+def labels_by_name(
+    mask_names: Sequence[str], class_names: Sequence[str], *, ignore: int = 255
+) -> npt.NDArray[np.int16]:
+    """Return the segmenter's label of each mask value, int16 [256]: that of the same name, -1 for none.
+
+    What only the masks know is "other" for a segmenter that has such a class, and is not counted with one that has not,
+    which is logged.
+
+    Args:
+        mask_names: of the mask values 0, 1, 2, ...
+        class_names: of the segmenter's labels.
+        ignore: mask value that is no class, whatever its name.
+
+    Raises:
+        InvalidInputError: no name is in both.
+    """
+    shared = [name for name in mask_names if name in class_names]
+    if not shared:
+        raise InvalidInputError(
+            f"masks and model must have classes in common, the masks have {', '.join(mask_names)}, the model "
+            f"{', '.join(class_names)}; name the masks' classes as the model does (--classes)",
+            expected=", ".join(class_names),
+            actual=", ".join(mask_names),
+        )
+    rest = class_names.index(OTHER) if OTHER in class_names else NO_LABEL
+    foreign = [name for name in mask_names if name not in class_names]
+    if foreign and rest == NO_LABEL:
+        log.warning("pixels of %s are not counted: the model has no such class", ", ".join(foreign))
+    table = np.full(256, NO_LABEL, np.int16)
+    for value, name in enumerate(mask_names):
+        table[value] = class_names.index(name) if name in shared else rest
+    if ignore < len(table):
+        table[ignore] = NO_LABEL
+    return table

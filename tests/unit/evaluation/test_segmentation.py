@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from vision.errors import InvalidInputError
-from vision.evaluation.segmentation import SegmentationMeter, border_f_score, border_of
+from vision.evaluation.borders import border_f_score, border_of
+from vision.evaluation.segmentation import SegmentationMeter
 
 NAMES = ("road", "car", "sky")
 
