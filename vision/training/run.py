@@ -152,3 +152,8 @@ def read_metrics(out: Path) -> dict[str, float]:
 def write_metrics(out: Path, metrics: dict[str, float]) -> None:
     """Write the final metrics of a run."""
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+
+
+def finite(metrics: dict[str, float]) -> dict[str, float]:
+    """Return the metrics without those of what does not occur (NaN), which JSON cannot say."""
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}

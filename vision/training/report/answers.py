@@ -1,7 +1,8 @@
 """What the exported model answered on the validation data, kept in the run folder for the report and for anybody.
 
 Detectors leave COCO files, which ``stride32 eval detector --gt --results`` reads as well; embedders and classifiers one
-.npz. So the report can be made again without the model, and without running it.
+.npz, segmenters another beside masks (segmenter_answers.py). So the report can be made again without the model, and
+without running it.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def load_detections(out: Path) -> tuple[GroundTruth, dict[int, Detections]] | No
 
 def save_embeddings(out: Path, answers: EmbedderAnswers) -> None:
     """Write the embeddings of the held-out crops."""
-    _save_arrays(
+    save_arrays(
         out,
         EMBEDDINGS_FILE,
         embeddings=answers.embeddings,
@@ -86,7 +87,7 @@ def save_embeddings(out: Path, answers: EmbedderAnswers) -> None:
 
 def load_embeddings(out: Path) -> EmbedderAnswers | None:
     """Return what ``save_embeddings`` wrote, or None."""
-    table = _load_arrays(out, EMBEDDINGS_FILE)
+    table = load_arrays(out, EMBEDDINGS_FILE)
     if table is None:
         return None
     return EmbedderAnswers(table["embeddings"], table["person_ids"], table["camera_ids"], _paths(table["paths"]))
@@ -94,14 +95,14 @@ def load_embeddings(out: Path) -> EmbedderAnswers | None:
 
 def save_outputs(out: Path, answers: ClassifierAnswers) -> None:
     """Write the outputs on the validation pictures."""
-    _save_arrays(
+    save_arrays(
         out, OUTPUTS_FILE, outputs=answers.outputs, targets=answers.targets, paths=_texts(answers.paths)
     )  # fmt: skip
 
 
 def load_outputs(out: Path) -> ClassifierAnswers | None:
     """Return what ``save_outputs`` wrote, or None."""
-    table = _load_arrays(out, OUTPUTS_FILE)
+    table = load_arrays(out, OUTPUTS_FILE)
     return None if table is None else ClassifierAnswers(table["outputs"], table["targets"], _paths(table["paths"]))
 
 
@@ -136,7 +137,8 @@ def _folder(out: Path) -> Path:
     return folder
 
 
-def _save_arrays(out: Path, name: str, **arrays: np.ndarray) -> None:
+def save_arrays(out: Path, name: str, **arrays: np.ndarray) -> None:
+    """Write arrays as ``out/validation/NAME``, an .npz that appears when it is complete."""
     path = _folder(out) / name
     part = path.with_name(f"{name}.part")
     with part.open("wb") as file:
@@ -144,7 +146,8 @@ def _save_arrays(out: Path, name: str, **arrays: np.ndarray) -> None:
     part.replace(path)
 
 
-def _load_arrays(out: Path, name: str) -> dict[str, np.ndarray] | None:
+def load_arrays(out: Path, name: str) -> dict[str, np.ndarray] | None:
+    """Return the arrays that ``save_arrays`` wrote, or None."""
     path = out / ANSWERS_FOLDER / name
     if not path.is_file():
         return None

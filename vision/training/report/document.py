@@ -19,6 +19,8 @@ REPORT_FILE = "report.html"
 FIGURES_FOLDER = "figures"
 CONFIG_FILE = "config.toml"
 METRICS_FILE = "metrics.json"
+# Metrics of one class each stand in a table of the classes.
+PER_CLASS = ("f1/", "iou/")
 FILES = {
     REPORT_FILE: "this page",
     FIGURES_FOLDER: "its plots and pictures",
@@ -90,8 +92,11 @@ def _metrics(out: Path, card: ModelCard | None) -> str:
     if not path.is_file():
         return ""
     metrics = json.loads(path.read_text(encoding="utf-8"))
+    kind = card.kind if card else ""
     rows = tuple(
-        (name, _metric(name, value), meaning(name)) for name, value in metrics.items() if not name.startswith("f1/")
+        (name, _metric(name, value), meaning(name, kind))
+        for name, value in metrics.items()
+        if not name.startswith(PER_CLASS)
     )
     measured = dict.fromkeys(f"{row.get('dataset', '')}." for row in card.metrics) if card else {}
     commands = dict.fromkeys(str(row.get("command", "")) for row in card.metrics) if card else {}

@@ -23,7 +23,10 @@ Numbers = npt.NDArray[np.float64]
 # The smooth line over a noisy curve is a mean over this share of the run, around each step.
 SMOOTHING = 0.04
 # Shown of all the metrics at validation, where a run has them.
-MAIN_METRICS = ("ap", "ap50", "ap75", "f1", "rank1", "rank5", "mAP", "accuracy", "top5", "macro_f1", "r2")
+MAIN_METRICS = (
+    *("ap", "ap50", "ap75", "f1", "rank1", "rank5", "mAP", "mIoU", "accuracy", "class_accuracy", "top5", "macro_f1"),
+    "r2",
+)
 LEARNING_RATE = "lr-"
 VALIDATION = "val_"
 _NOT_CURVES = frozenset({"step", "epoch"})

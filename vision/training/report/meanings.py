@@ -30,15 +30,22 @@ MEANINGS = {
     "rmse": "root of the mean squared error: large errors weigh more",
     "r2": "share of the spread of the values that is explained; 1 is perfect, 0 is always saying the mean",
     "pictures": "number of pictures measured",
+    "mIoU": "overlap of found and true area of a class, over their union; mean over the classes that occur",
+    "class_accuracy": "share of each class's pixels that are right, mean over the classes that occur",
+    "border_f1": "how well borders are met, within 0.75 % of the picture's diagonal; mean over classes and pictures",
 }
+# Where the same word means something else.
+OF_KIND = {("segmenter", "accuracy"): "share of all pixels whose class is right"}
 
 
-def meaning(name: str) -> str:
-    """Return the meaning of a metric, empty for one that is not known.
+def meaning(name: str, kind: str = "") -> str:
+    """Return the meaning of a metric of a kind of model, empty for one that is not known.
 
     >>> meaning("f1/dog")
     'F1 of the class dog'
     """
+    if (kind, name) in OF_KIND:
+        return OF_KIND[kind, name]
     if name.startswith("f1/"):
         return f"F1 of the class {name.removeprefix('f1/')}"
     return MEANINGS.get(name, "")

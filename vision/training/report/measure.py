@@ -17,12 +17,18 @@ from vision.evaluation.ground_truth import RelabelledDetector, read_ground_truth
 from vision.evaluation.reid import embed_folder, measure_crops
 from vision.reid.config import EmbedderConfig
 from vision.runtime.config import RuntimeConfig
+from vision.segmentation.config import SegmenterConfig
+from vision.segmentation.segmenter import load_fcn
+from vision.training.datasets.masks import check_masks
+from vision.training.datasets.measured_masks import measured_format, measured_pictures
 from vision.training.datasets.pictures import readable_images
 from vision.training.embedder_config import HOLDOUT_PEOPLE
 from vision.training.export_embedder import other_cameras
 from vision.training.report.answers import EmbedderAnswers, save_detections, save_embeddings
 from vision.training.report.document import CONFIG_FILE
-from vision.training.run import write_metrics
+from vision.training.report.segmenter_answers import answer_pictures
+from vision.training.run import finite, write_metrics
+from vision.training.segmenter_config import IGNORE, VAL_FRACTION
 
 # Settings that say which people a run validated on, with their defaults.
 _PEOPLE = {"holdout_people": HOLDOUT_PEOPLE, "exclude_people": 0}
@@ -35,8 +41,9 @@ def measure_run(out: Path, data: Path, on_image: Callable[[], None] = lambda: No
 
     Args:
         out: the run folder.
-        data: as for training: annotated pictures for a detector, a folder of crops for an embedder.
-        on_image: called after each picture of a detector.
+        data: as for training: annotated pictures for a detector, a folder of crops for an embedder, pictures with
+            masks for a segmenter.
+        on_image: called after each picture of a detector or segmenter.
 
     Raises:
         InvalidInputError: no run folder, no model in it, a kind that keeps its own answers, or unusable data.
@@ -61,12 +68,28 @@ def measure_run(out: Path, data: Path, on_image: Callable[[], None] = lambda: No
         embedder.close()
         write_metrics(out, measure_crops(embeddings, crops))
         save_embeddings(out, EmbedderAnswers(embeddings, crops.person_ids, crops.camera_ids, crops.paths))
+    elif card.kind == "segmenter":
+        _measure_segmenter(out, card, data, on_image)
     else:
         raise InvalidInputError(
-            f"--data is for detectors and embedders, {card.name} is a {card.kind}, whose run keeps its outputs; "
-            "leave --data out",
+            f"--data is for detectors, embedders and segmenters, {card.name} is a {card.kind}, whose run keeps its "
+            "outputs; leave --data out",
             path=out,
         )
+
+
+def _measure_segmenter(out: Path, card: ModelCard, data: Path, on_image: Callable[[], None]) -> None:
+    """Measure a segmenter on the val part of ``data``, or on all of it; of its own data on what it held out."""
+    settings = _settings(out)
+    own = not settings.get("val_data") and Path(str(settings.get("data", ""))).resolve() == data.resolve()
+    pictures = measured_pictures(data, holdout=float(settings.get("val_fraction", VAL_FRACTION)) if own else 0.0)
+    ignore, palette = int(settings.get("ignore", IGNORE)), str(settings.get("palette", "index"))
+    form = measured_format(data, card.labels, ignore=ignore, palette=palette)
+    check_masks(pictures, form)
+    segmenter = load_fcn(card, SegmenterConfig(), RuntimeConfig())
+    meter = answer_pictures(out, segmenter, pictures, form, on_image)
+    segmenter.close()
+    write_metrics(out, finite(meter.scores()))
 
 
 def _exported(out: Path) -> ModelCard:

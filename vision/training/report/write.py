@@ -106,6 +106,10 @@ def _content(out: Path, card: ModelCard | None) -> Content:
         from vision.training.report.classifier import classifier_content
 
         return classifier_content(out, card)
+    if card.kind == "segmenter":
+        from vision.training.report.segmenter import segmenter_content
+
+        return segmenter_content(out, card)
     return Content(notes=[f"Models of kind {card.kind} have no evaluation pages yet."])
 
 
