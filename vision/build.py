@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from vision.bank import PipelineBank
 from vision.classification.classifier import EngineClassifier
 from vision.classification.config import ClassifierConfig
-from vision.classification.registry import load_named_classifier, with_card_threshold
+from vision.classification.registry import load_named_classifier, load_named_network, with_card_threshold
 from vision.config import PipelineConfig
 from vision.detection.config import DetectorConfig
 from vision.detection.detector import AnchorDetector, Detector
@@ -28,6 +29,9 @@ from vision.tracking.bank import MAX_STREAMS, EmbedFrames, TrackerBank
 from vision.tracking.camera_motion import CameraMotion
 from vision.tracking.config import TrackerConfig
 from vision.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from vision.classification.heat import HeatAnnotator
 
 NO_MODEL = "none"
 # Below this a detector's output is noise by the hundred, which costs time and continues no track.
@@ -91,6 +95,14 @@ def build_frame_classifier(config: ClassifierConfig, runtime: RuntimeConfig) -> 
 def build_segmenter(config: SegmenterConfig, runtime: RuntimeConfig) -> Segmenter:
     """Return the configured segmenter, on tiles if ``tile`` says so; raises ModelNotFoundError for an unknown name."""
     return open_segmenter(config, runtime)
+
+
+def build_heat_annotator(config: ClassifierConfig, runtime: RuntimeConfig) -> HeatAnnotator:
+    """Return what draws heat maps of the configured classifier; raises ConfigError where it can have none."""
+    from vision.classification.heat import HeatAnnotator, build_heat_mapper, heat_label
+
+    mapper = build_heat_mapper(load_named_network(config.model), config, runtime)
+    return HeatAnnotator(mapper, heat_label(config, mapper.readout))
 
 
 def resolve_classifier(config: PipelineConfig) -> PipelineConfig:

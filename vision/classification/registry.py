@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vision.card import ModelCard
-from vision.classification.classifier import EngineClassifier, load_network, start_engine
+from vision.classification.classifier import EngineClassifier, LoadedNetwork, load_network, start_engine
 from vision.classification.config import ClassifierConfig
 from vision.classification.imagenet import PUBLISHED, load_imagenet_network
 from vision.classification.readout import Readout
@@ -22,9 +22,13 @@ def load_named_classifier(config: ClassifierConfig, runtime: RuntimeConfig) -> E
         ModelError: the model is of another kind, or published weights are not on this machine.
         WeightsError: the weights do not fit.
     """
-    card = _card_or_none(config.model)
-    loaded = load_imagenet_network(config.model) if card is None else load_network(card)
-    return start_engine(loaded, config, runtime)
+    return start_engine(load_named_network(config.model), config, runtime)
+
+
+def load_named_network(name: str) -> LoadedNetwork:
+    """Return the network of that name with its weights; raises as ``load_named_classifier``."""
+    card = _card_or_none(name)
+    return load_imagenet_network(name) if card is None else load_network(card)
 
 
 def with_card_threshold(config: ClassifierConfig) -> ClassifierConfig:

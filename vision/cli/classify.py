@@ -23,6 +23,20 @@ def classify(
     ] = None,
     save_images: options.SaveImages = None,
     save_video: options.SaveVideo = None,
+    heat: Annotated[
+        Path | None,
+        typer.Option("--heat", metavar="DIR", help="Pictures that show where the class is.", show_default=False),
+    ] = None,
+    heat_class: Annotated[
+        str | None,
+        typer.Option("--heat-class", metavar="NAME", help="Class of --heat.", show_default="each picture's best"),
+    ] = None,
+    heat_window: Annotated[
+        int | None,
+        typer.Option(
+            "--heat-window", metavar="PX", min=0, help="Side of the windows of --heat.", show_default="the model's"
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -57,8 +71,17 @@ def classify(
 ) -> int:
     """Classify whole frames; without an output option, JSON lines go to stdout unless it is a terminal."""
     from vision.config import to_toml
+    from vision.errors import ConfigError
 
-    given = {"model": model, "top": top, "threshold": threshold}
+    if heat is None and (heat_class is not None or heat_window is not None):
+        raise ConfigError("--heat-class and --heat-window are settings of --heat, which is missing; pass --heat DIR")
+    given = {
+        "model": model,
+        "top": top,
+        "threshold": threshold,
+        "heat_class": heat_class,
+        "heat_window": heat_window,
+    }
     # JSON writes texts and numbers as TOML does.
     texts = [f"classification.{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
     settings = options.pipeline_config(config, [*texts, *(overrides or [])], device=device)
@@ -69,10 +92,12 @@ def classify(
     from vision.cli.outputs import OutputPlan, RunFacts
     from vision.io.sources import open_source
 
-    plan = OutputPlan(jsonl=jsonl, csv=csv, images=save_images, video=save_video, overwrite=overwrite).or_stdout()
+    plan = OutputPlan(
+        jsonl=jsonl, csv=csv, images=save_images, video=save_video, heat=heat, overwrite=overwrite
+    ).or_stdout()
     plan.refuse_existing(source)
     with open_source(source) as opened:
-        from vision.build import build_pipeline, resolve_classifier
+        from vision.build import build_heat_annotator, build_pipeline, resolve_classifier
 
         settings = resolve_classifier(settings)
         total = expected_frames(opened, max_frames)
@@ -84,6 +109,7 @@ def classify(
                 fps=opened.fps,
                 relative_name=opened.relative_name,
                 classifies=True,
+                heat=None if heat is None else build_heat_annotator(settings.classification, settings.runtime),
             )
             with plan.open(facts) as writers:
                 summary = write_frames(pipeline.run(islice(opened, max_frames)), writers, "classify", total)

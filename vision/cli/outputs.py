@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vision.cli.counts import CountPlan, overlay_of
-from vision.errors import ConfigError, OutputExistsError, closest_hint
+from vision.errors import ConfigError, OutputExistsError
 
 if TYPE_CHECKING:
     from vision.config import PipelineConfig
     from vision.io.writers.base import Writer
+    from vision.render import Annotator
     from vision.types import Frame, ImageArray
 
 STDOUT = Path("-")
@@ -31,6 +32,7 @@ class RunFacts:
         classifies: whether the results are classifications of whole frames.
         segments: whether the labels are those of a segmenter.
         map_names: name of each label of the segmentation, where the labels are another stage's.
+        heat: draws the pictures of the plan's ``heat``.
         fps: frames a second of the source, or None.
         relative_name: output name of a frame, as the source gives it.
     """
@@ -43,6 +45,7 @@ class RunFacts:
     classifies: bool = False
     segments: bool = False
     map_names: tuple[str, ...] = ()
+    heat: Annotator | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,7 @@ class OutputPlan:
     Attributes:
         mot, coco, csv, parquet, coco_video, video, embeddings: files.
         jsonl: a file, or "-" for stdout.
-        images: a folder of annotated pictures. masks: a folder of index masks.
+        images: a folder of annotated pictures. masks: a folder of index masks. heat: a folder of heat maps.
         sheet: picture with a few annotated frames of the whole run.
         config: file that records the effective settings, written at the end.
         counting: counters of lines and zones, and maps of where tracks were.
@@ -69,6 +72,7 @@ class OutputPlan:
     video: Path | None = None
     images: Path | None = None
     masks: Path | None = None
+    heat: Path | None = None
     embeddings: Path | None = None
     sheet: Path | None = None
     config: Path | None = None
@@ -103,6 +107,7 @@ class OutputPlan:
             self.video,
             self.images,
             self.masks,
+            self.heat,
             self.embeddings,
             self.sheet,
             self.config,
@@ -126,7 +131,7 @@ class OutputPlan:
         for path in files:
             if source is not None and path.exists() and Path(source).exists() and path.samefile(source):
                 raise ConfigError(f"the output {path} is the source itself; give another path", path=path)
-            is_folder = path.is_dir() and path in (self.images, self.masks)
+            is_folder = path.is_dir() and path in (self.images, self.masks, self.heat)
             taken = any(path.iterdir()) if is_folder else path.exists()
             if taken and (not self.overwrite or (path.is_dir() and not is_folder)):
                 raise OutputExistsError(
@@ -178,6 +183,10 @@ class OutputPlan:
                 relative_name=run.relative_name,
                 overwrite=self.overwrite,
             )
+        if self.heat is not None:
+            from vision.io.writers.images import ImagesWriter
+
+            yield ImagesWriter(self.heat, relative_name=run.relative_name, annotator=run.heat, overwrite=self.overwrite)
         if self.csv is not None and run.segments:
             from vision.io.writers.areas import AreaCsvWriter
 
@@ -203,7 +212,9 @@ class OutputPlan:
                 self.coco_video, class_names=run.class_names, fps=run.fps, source=run.source, overwrite=self.overwrite
             )
         if self.coco is not None:
-            yield self._build_coco(self.coco, run)
+            from vision.cli.coco_output import build_coco
+
+            yield build_coco(self.coco, self.coco_gt, run, overwrite=self.overwrite)
         if self.video is not None or self.images is not None or self.sheet is not None:
             yield from self._build_drawn(run, overlay)
 
@@ -222,26 +233,6 @@ class OutputPlan:
             )
         if self.sheet is not None:
             yield SheetWriter(self.sheet, annotator, overwrite=self.overwrite)
-
-    def _build_coco(self, path: Path, run: RunFacts) -> Writer:
-        """Return the COCO writer: ids from the ground truth's names, or COCO's own numbering from 1 without one."""
-        from vision.io.writers.coco import CocoWriter, read_coco_index
-        from vision.io.writers.coco_masks import CocoMasksWriter
-
-        class_names = run.class_names
-        writer = CocoMasksWriter if run.segments else CocoWriter
-        if self.coco_gt is None:
-            return writer(path, category_ids=range(1, len(class_names) + 1), overwrite=self.overwrite)
-        index = read_coco_index(self.coco_gt)
-        absent = [name for name in class_names if name not in index.category_ids]
-        if absent:
-            raise ConfigError(
-                f"--coco-gt must have a category for each class of the model, {self.coco_gt} lacks {absent[0]!r}"
-                f"{closest_hint(absent[0], index.category_ids)}; pass the ground truth of these classes",
-                path=self.coco_gt,
-            )
-        category_ids = [index.category_ids[name] for name in class_names]
-        return writer(path, category_ids=category_ids, image_ids=index.image_ids, overwrite=self.overwrite)
 
     def record(self, settings: PipelineConfig) -> None:
         """Write the effective settings beside the outputs, where the plan has a place for them."""
