@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vision.errors import InvalidInputError
 from vision.evaluation.borders import border_f_score, border_tolerance
-from vision.segmentation.readout import OTHER
+from vision.segmentation.config import OTHER
 from vision.types import Frame
 
 if TYPE_CHECKING:

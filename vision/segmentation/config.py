@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from vision.errors import ConfigError
 
 DEFAULT_OVERLAP = 0.25
+# What pixels of classes that are not kept become.
+OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from vision.errors import ConfigError, closest_hint
 from vision.geometry.letterbox import Letterbox
+from vision.segmentation.config import OTHER
 from vision.types import FloatArray, SegmentationMap
 
 
@@ -55,9 +56,6 @@ def probabilities_of(logits_HWK: FloatArray) -> FloatArray:  # noqa: N803
     """Return the softmax probability float32 [H, W] of the largest logit."""
     highest = logits_HWK.max(axis=2, keepdims=True)
     return np.asarray(1 / np.exp(logits_HWK - highest).sum(axis=2), np.float32)
-
-
-OTHER = "other"
 
 
 class Reading:

@@ -4,7 +4,7 @@ flat."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -52,6 +52,7 @@ class CocoWriter(Writer):
         category_ids: COCO category id of each label, in label order.
         image_ids: file_name -> image id from the ground truth (read_coco_index); without it the id is the last number
             in the file name, as in ``000000000139.jpg``.
+        relative_name: name of a frame (Source.relative_name), whose number is the id of a video's frame: 1, 2, ...
 
     Raises (from write):
         InvalidInputError: no image id can be derived, two images would get the same one, or a label has no category id.
@@ -63,10 +64,12 @@ class CocoWriter(Writer):
         *,
         category_ids: Sequence[int],
         image_ids: Mapping[str, int] | None = None,
+        relative_name: Callable[[Frame], str] | None = None,
         overwrite: bool = False,
     ) -> None:
         self._category_ids = tuple(category_ids)
         self._image_ids = image_ids
+        self._relative_name = relative_name
         self._owners: dict[int, int] = {}
         self._has_rows = False
         self._output = AtomicFile(path, overwrite=overwrite)
@@ -77,7 +80,7 @@ class CocoWriter(Writer):
         detections = result.detections
         if detections is None:
             raise InvalidInputError("COCO results need detections, got a result without; run detect")
-        image_id = self._claim_image_id(result)
+        image_id = self._claim_image_id(frame, result)
         boxes_xywh, scores = rounded_xywh(detections.boxes), detections.scores.tolist()
         for label, bbox, score in zip(detections.labels.tolist(), boxes_xywh, scores, strict=True):
             row = {
@@ -110,16 +113,23 @@ class CocoWriter(Writer):
             )
         return self._category_ids[label]
 
-    def _claim_image_id(self, result: FrameResult) -> int:
+    def _claim_image_id(self, frame: Frame | None, result: FrameResult) -> int:
         """Return the image id of the frame and remember it, so that two frames never share one."""
-        image_id = find_image_id(result.source, self._image_ids)
+        image_id = find_image_id(self._image_name(frame, result), self._image_ids)
         if self._owners.setdefault(image_id, result.frame_index) != result.frame_index:
             raise InvalidInputError(
                 f"each image needs its own COCO image id, {result.source} gets {image_id} again; "
-                "give the ids with --coco-gt, and pass images rather than a video",
+                "give the ids with --coco-gt",
                 path=result.source or None,
             )
         return image_id
+
+    def _image_name(self, frame: Frame | None, result: FrameResult) -> str:
+        """Return the path of a picture, or what a frame of a video would be called as a picture."""
+        if frame is None or self._relative_name is None:
+            return result.source
+        name = self._relative_name(frame)
+        return result.source if PurePath(name).name == PurePath(result.source).name else name
 
 
 def find_image_id(source: str, image_ids: Mapping[str, int] | None = None) -> int:

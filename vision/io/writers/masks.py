@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class MasksWriter(Writer):
         self._overwrite = overwrite
         self._relative_name = relative_name or (lambda frame: Path(frame.source).name)
         self._palette = [channel for rgb in palette for channel in rgb]
-        self._sources: dict[Path, str] = {}
+        self._owners: dict[Path, str] = {}
         prepare_folder(self._folder, overwrite=overwrite)
         names = AtomicFile(self._folder / CLASSES_FILE, overwrite=overwrite)
         names.write(("\n".join(class_names) + "\n").encode())
@@ -57,20 +58,29 @@ class MasksWriter(Writer):
         """Save one mask."""
         if frame is None or result.segmentation is None:
             raise InvalidInputError("masks need a segmented picture, got a result without one; run stride32 segment")
-        name = self._relative_name(frame)
-        path = self._folder / safe_relative_path(name).with_suffix(".png")
-        # a.jpg and a.webp of one folder would meet in a.png.
-        if self._sources.setdefault(path, name) != name:
-            path = path.with_name(Path(name).name + ".png")
-        output = AtomicFile(path, overwrite=self._overwrite)
+        output = AtomicFile(self._path_of(frame), overwrite=self._overwrite)
         try:
-            mask = Image.fromarray(result.segmentation.labels.astype(np.uint8), mode="P")
+            mask = Image.fromarray(result.segmentation.labels.astype(np.uint8))
             mask.putpalette(self._palette)
             mask.save(output.file, "PNG", compress_level=3)
         except BaseException:
             output.abort()
             raise
         output.commit()
+
+    def _path_of(self, frame: Frame) -> Path:
+        """Return where the mask of a frame goes: ``a.png``, or ``a.webp.png`` when ``a.jpg`` has that one already."""
+        name = safe_relative_path(self._relative_name(frame))
+        path = self._folder / name.with_suffix(".png")
+        # Frames of a video have numbers, which cannot meet; remembering them would let the memory grow.
+        if frame.timestamp_s is not None:
+            return path
+        names = (f"{name.name}.{number}.png" for number in itertools.count(2))
+        for candidate in itertools.chain((path.name, f"{name.name}.png"), names):
+            path = path.with_name(candidate)
+            if self._owners.setdefault(path, str(name)) == str(name):
+                break
+        return path
 
     def close(self) -> None:
         """Do nothing: every mask is complete when written."""
