@@ -17,19 +17,26 @@ from PIL import Image
 from vision.cli.demo import find_clip
 from vision.cli.main import main
 from vision.config import PipelineConfig
+from vision.io.writers.jsonl import read_jsonl
+from vision.segmentation.surfaces import regions_of_tracks
 from vision.tracking.tracker import Tracker
-from vision.types import Detections, Frame, FrameResult
+from vision.types import Detections, Frame, FrameResult, SegmentationMap
 
 Run = Callable[..., int]
 
 
 class StandInPipeline:
-    """Finds one object that walks to the right, in every frame; the tracker is real."""
+    """Finds one object that walks to the right, in every frame, on a road below a wall; the tracker is real."""
 
     class_names = ("person",)
+    map_names = ("wall", "road", "pedestrian")
 
-    def __init__(self, config: PipelineConfig, *, detect: bool = True, track: bool = True) -> None:
+    def __init__(
+        self, config: PipelineConfig, *, detect: bool = True, track: bool = True, segment: bool = False
+    ) -> None:
         self.detects = detect
+        self.segments = segment
+        self.object_names = self.class_names if detect else ()
         self.tracker = Tracker(config.tracking) if track else None
         self.is_closed = False
 
@@ -39,6 +46,12 @@ class StandInPipeline:
             box = np.float32([[2 * frame.index, 5, 2 * frame.index + 20, 45]])
             detections = Detections(box, np.float32([0.9]), np.int64([0]))
         tracks = None if self.tracker is None else self.tracker.update(detections, frame_index=frame.index)
+        segmentation = regions = None
+        if self.segments and tracks is not None:
+            labels = np.zeros(frame.size_hw, np.uint8)
+            labels[30:], labels[10:42, 2 * frame.index + 4 : 2 * frame.index + 16] = 1, 2
+            segmentation = SegmentationMap(labels, self.map_names)
+            regions = regions_of_tracks(tracks, segmentation, self.object_names)
         return FrameResult(
             frame_index=frame.index,
             timestamp_s=frame.timestamp_s,
@@ -46,6 +59,8 @@ class StandInPipeline:
             size_hw=frame.size_hw,
             detections=detections,
             tracks=tracks,
+            segmentation=segmentation,
+            regions=regions,
         )
 
     def run(self, source: Iterable[Frame]) -> Iterator[tuple[Frame, FrameResult]]:
@@ -132,6 +147,44 @@ def test_track_with_detections_from_a_file(stride32: Run, clip: Path, tmp_path: 
     assert count_frames(tmp_path / "a.mp4") == 12
     assert stride32("track", "--detections", "det.txt", "--mot", "b.txt") == 0
     assert (tmp_path / "a.txt").read_text() == (tmp_path / "b.txt").read_text()
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_track_and_segment_in_one_pass(
+    stride32: Run, clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], given: bool
+) -> None:
+    rows = [f"{index + 1},-1,{2 * index + 1},6,20,40,0.9,-1,-1,-1" for index in range(12)]
+    (tmp_path / "det.txt").write_text("\n".join(rows) + "\n")
+    options = ("--detections", "det.txt") if given else ()
+    assert stride32("track", clip, *options, "--segment", "--masks", "maps", "--out", "run") == 0
+    assert "1 tracks (longest 10 frames), on road 100%" in capfd.readouterr().err
+    header, results = read_jsonl(tmp_path / "run/results.jsonl")
+    assert header["class_names"] == (["object"] if given else ["person"])
+    *_, last = results
+    assert last.segmentation is None  # the map itself lies in the masks, and would make the lines long
+    assert last.regions is not None
+    assert last.regions.surfaces == ("road",)
+    assert last.regions.mask(0)[10:42, 26:38].all()
+    mask = np.asarray(Image.open(tmp_path / "maps/clip/000011.png"))
+    assert mask[20, 30] == 2
+    assert (tmp_path / "maps/classes.txt").read_text().split() == ["wall", "road", "pedestrian"]
+    assert count_frames(tmp_path / "run/annotated.mp4") == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("clip.mp4", "--masks", "maps"), "--masks needs --segment"),
+        (("clip.mp4", "--segment", "--offline"), "leave one of them out"),
+        (("clip.mp4", "clip.mp4", "--segment", "--out", "run"), "run several one by one"),
+        (("--detections", "det.txt", "--segment"), "needs one SOURCE with pictures"),
+    ],
+)
+def test_segmenting_needs_frames_of_one_source(
+    stride32: Run, clip: Path, capfd: pytest.CaptureFixture[str], options: tuple[str, ...], words: str
+) -> None:
+    assert stride32("track", *options) == 2
+    assert words in " ".join(capfd.readouterr().err.split())
 
 
 def test_max_frames(stride32: Run, clip: Path, tmp_path: Path) -> None:

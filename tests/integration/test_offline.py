@@ -27,7 +27,8 @@ FRAMES, HIDDEN = 16, (7, 8, 9)
 class StandInPipeline:
     """Finds one person that walks to the right and is hidden for three frames; the tracker is real."""
 
-    class_names = ("person",)
+    class_names = object_names = ("person",)
+    map_names = ()
 
     def __init__(self, config: PipelineConfig, **options: Any) -> None:
         self.tracker = Tracker(config.tracking)

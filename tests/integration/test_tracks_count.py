@@ -29,7 +29,8 @@ ZONE = {"units": "relative", "zones": [{"name": "hall", "polygon": [[0.5, 0], [1
 class StandInPipeline:
     """Finds one person that walks to the right, 4 pixels a frame; the tracker is real."""
 
-    class_names = ("person",)
+    class_names = object_names = ("person",)
+    map_names = ()
 
     def __init__(self, config: PipelineConfig, **options: Any) -> None:
         self.tracker = Tracker(config.tracking)
