@@ -8,16 +8,20 @@ from pathlib import Path
 
 from vision.bench.rows import compared_metrics
 from vision.bench.subjects import Subject
-from vision.build import build_detector, build_embedder
+from vision.build import build_detector, build_embedder, build_segmenter
 from vision.card import ModelCard
 from vision.classification.classifier import load_classifier
 from vision.detection.config import EVALUATION_CONF, EVALUATION_MAX_DET, DetectorConfig
 from vision.evaluation.classification import evaluate_classifier
 from vision.evaluation.detection import evaluate_detector
 from vision.evaluation.reid import evaluate_reid
+from vision.evaluation.segmentation import measure_segmenter
 from vision.reid.config import EmbedderConfig
 from vision.runtime.config import RuntimeConfig
+from vision.segmentation.config import SegmenterConfig
 from vision.training.datasets.detection import read_detection_data
+from vision.training.datasets.masks import check_masks
+from vision.training.datasets.measured_masks import measured_format, measured_pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class Accuracy:
 
     Attributes:
         data: kind -> data to measure on; kinds without data take their card's figures.
-        limit: pictures used of a detector's data; None uses all.
+        limit: pictures used of a detector's or segmenter's data; None uses all.
         runtime: what the networks run in; engines agree, so one is enough.
     """
 
@@ -45,7 +49,12 @@ class Accuracy:
             return {}, ""
         if path is None:
             return (stated_metrics(card), "card") if subject.own_size else ({}, "")
-        measure = {"detector": self._detector, "embedder": self._embedder, "classifier": self._classifier}[subject.kind]
+        measure = {
+            "detector": self._detector,
+            "embedder": self._embedder,
+            "classifier": self._classifier,
+            "segmenter": self._segmenter,
+        }[subject.kind]
         found = measure(subject, card, path)
         wanted = compared_metrics(subject.kind)
         return {name: round(value, 4) for name, value in found.items() if name in wanted}, self._source(path)
@@ -67,6 +76,14 @@ class Accuracy:
 
     def _classifier(self, subject: Subject, card: ModelCard, path: Path) -> Mapping[str, float]:
         return evaluate_classifier(load_classifier(card, runtime=self.runtime), path).metrics
+
+    def _segmenter(self, subject: Subject, card: ModelCard, path: Path) -> Mapping[str, float]:
+        long_side = int(subject.size) if subject.size.isdigit() else 0
+        config = SegmenterConfig(model=str(card.folder), long_side=long_side)
+        form = measured_format(path, card.labels)
+        pairs = measured_pictures(path)[: self.limit]
+        check_masks(pairs, form)
+        return measure_segmenter(build_segmenter(config, self.runtime), pairs, form, borders=False).scores()
 
     def _source(self, path: Path) -> str:
         return f"{path.name}, first {self.limit} pictures" if self.limit else path.name

@@ -15,7 +15,13 @@ PANEL_IN = (5.6, 4.2)
 LARGEST_BUBBLE = 26.0
 SMALLEST_BUBBLE = 7.0
 LABEL_GAP = 4.0
-PANELS = {"detector": "Detectors", "embedder": "Embedders", "classifier": "Classifiers", "backbone": "Backbones"}
+PANELS = {
+    "detector": "Detectors",
+    "embedder": "Embedders",
+    "classifier": "Classifiers",
+    "segmenter": "Segmenters",
+    "backbone": "Backbones",
+}
 
 
 @dataclass(frozen=True, slots=True)

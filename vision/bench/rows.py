@@ -16,10 +16,23 @@ from vision.card import ModelCard
 from vision.runtime.config import EngineName, RuntimeConfig
 
 # What models of a kind are compared by, best known first: a classifier's depends on its task.
-HEADLINES = {"detector": ("ap",), "embedder": ("rank1",), "classifier": ("accuracy", "mAP", "r2")}
+HEADLINES = {
+    "detector": ("ap",),
+    "embedder": ("rank1",),
+    "classifier": ("accuracy", "mAP", "r2"),
+    "segmenter": ("mIoU",),
+}
 # What the table shows beside it.
-MORE_METRICS = {"detector": ("ap50",), "embedder": ("mAP",)}
-IN_WORDS = {"ap": "AP", "ap50": "AP50", "rank1": "rank-1", "mAP": "mAP", "accuracy": "accuracy", "r2": "R2"}
+MORE_METRICS = {"detector": ("ap50",), "embedder": ("mAP",), "segmenter": ("accuracy",)}
+IN_WORDS = {
+    "ap": "AP",
+    "ap50": "AP50",
+    "rank1": "rank-1",
+    "mAP": "mAP",
+    "accuracy": "accuracy",
+    "r2": "R2",
+    "mIoU": "mIoU",
+}
 # Rows that these agree in are measurements of the same thing: a new one replaces the old one in a card.
 IDENTITY = ("size", "engine", "threads", "processor")
 

@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from vision.backbones.registry import build_backbone
-from vision.build import build_detector, build_embedder, build_frame_classifier
+from vision.build import build_detector, build_embedder, build_frame_classifier, build_segmenter
 from vision.card import ModelCard
 from vision.classification.config import ClassifierConfig
 from vision.detection.config import DetectorConfig
@@ -20,10 +20,12 @@ from vision.reid.config import EmbedderConfig
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import Engine, EngineInput, build_engine, default_threads, resolve_device
 from vision.runtime.preprocess import preprocess
+from vision.segmentation.config import SegmenterConfig
 from vision.types import Frame, ImageArray
 
 Call = Callable[[], object]
-KINDS = ("detector", "embedder", "classifier")
+KINDS = ("detector", "embedder", "classifier", "segmenter")
+WHOLE = "whole"  # a segmenter that takes pictures as large as they are
 BACKBONE_SIZE = 224
 PICTURE_SIDE = 640
 CROP_HW = (256, 128)
@@ -37,8 +39,8 @@ class Subject:
 
     Attributes:
         name: of the model or backbone.
-        kind: "detector", "embedder", "classifier" or "backbone".
-        size: of the network input: the longer side of a detector's or backbone's, else height x width.
+        kind: "detector", "embedder", "classifier", "segmenter" or "backbone".
+        size: of the network input: the longer side of a detector's, segmenter's or backbone's, else height x width.
         parameters: that training can change.
         file_bytes: of the weights file; None without one.
         start: returns the whole call for one picture (preprocess, engine, decode) with the network in its engine.
@@ -68,7 +70,7 @@ def patch_picture(side: int = PICTURE_SIDE) -> ImageArray:
 
 
 def model_subjects(card: ModelCard, sizes: Sequence[int], picture: ImageArray) -> Iterator[Subject]:
-    """Yield a model at each size, or at its own; other kinds than detectors know only their own."""
+    """Yield a model at each size, or at its own; embedders and classifiers know only their own."""
     base = Subject(
         name=card.name,
         kind=card.kind,
@@ -85,7 +87,7 @@ def model_subjects(card: ModelCard, sizes: Sequence[int], picture: ImageArray) -
     for size in sizes or (int(own),):
         yield replace(
             base,
-            size=str(size),
+            size=str(size) if size else WHOLE,
             start=partial(_start_model, card, size, picture),
             own_size=size == own,
         )
@@ -128,6 +130,9 @@ def _start_model(card: ModelCard, size: int, picture: ImageArray, runtime: Runti
     if card.kind == "classifier":
         classifier = build_frame_classifier(ClassifierConfig(model=model), runtime)
         return lambda: classifier.classify([frame])
+    if card.kind == "segmenter":
+        segmenter = build_segmenter(SegmenterConfig(model=model, long_side=size), runtime)
+        return lambda: segmenter.segment([frame])
     detector = build_detector(DetectorConfig(model=model, long_side=size), runtime)
     return lambda: detector.detect([frame])
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vision.card import ModelCard
     from vision.types import ImageArray
 
-KINDS = ("detector", "embedder", "classifier")
+KINDS = ("detector", "embedder", "classifier", "segmenter")
 ENGINES: tuple[Literal["onnx", "torch"], ...] = ("onnx", "torch")
 FILES = ("bench.csv", "bench.json", "bench.png")
 SMALLEST_SIZE = 32
@@ -42,7 +42,7 @@ def bench_command(
         typer.Option(
             "--sizes",
             metavar="N,N",
-            help="Longer sides of detectors' and backbones' inputs.",
+            help="Longer sides of detectors', segmenters' and backbones' inputs.",
             show_default="the card's; 224",
         ),
     ] = None,
@@ -62,7 +62,9 @@ def bench_command(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", metavar="N", min=1, help="Pictures of a detector's data.", show_default="all"),
+        typer.Option(
+            "--limit", metavar="N", min=1, help="Pictures of a detector's or segmenter's data.", show_default="all"
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help=f"Write {', '.join(FILES)}.", show_default=False)
