@@ -98,14 +98,19 @@ def _class_table(answers: SegmenterAnswers, scores: _Scores) -> Table:
         taken = f"{answers.class_names[worst]} {_percent(others[label, worst], scores.true[label])}"
         rows.append(
             columns(
-                *(name, _percent(scores.true[label], total), float(scores.iou[label]), float(scores.recall[label])),
+                *(
+                    name,
+                    f"{100 * scores.true[label] / total:.1f}",
+                    float(scores.iou[label]),
+                    float(scores.recall[label]),
+                ),
                 *(float(scores.precision[label]), float(scores.border_f1[label])),
                 taken if others[label, worst] else "-",
             )
         )
     return Table(
         "Classes",
-        ("class", "of all pixels", "IoU", "recall", "precision", "border F1", "most often taken for"),
+        ("class", "% of pixels", "IoU", "recall", "precision", "border F1", "most often taken for"),
         tuple(rows),
         "Recall is the share of the class's pixels that were found, precision the share of those found that are right.",
     )
@@ -119,13 +124,13 @@ def _confusion_table(answers: SegmenterAnswers) -> list[Table]:
     order = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]
     pairs = [(int(at) // len(wrong), int(at) % len(wrong)) for at in order if wrong.flat[at]]
     rows = [
-        (answers.class_names[really], answers.class_names[found], _percent(wrong[really, found], total))
+        (answers.class_names[really], answers.class_names[found], f"{100 * wrong[really, found] / total:.1f}")
         for really, found in pairs
     ]
     if not rows:
         return []
     note = f"{_percent(total, answers.confusion.sum())} of the pixels are wrong."
-    return [Table("What is confused most", ("really", "found as", "of the wrong pixels"), tuple(rows), note)]
+    return [Table("What is confused most", ("really", "found as", "% of wrong pixels"), tuple(rows), note)]
 
 
 def _percent(part: float, whole: float) -> str:
