@@ -73,7 +73,8 @@ def convert_classifier(classifier: Classifier, *, native_hw: tuple[int, int] | N
     size_hw = native_hw or classifier.native_hw
     source = copy.deepcopy(classifier).eval()
     with torch.no_grad():
-        features = source.backbone(torch.zeros(1, 3, *size_hw))[-1]
+        device = next(source.parameters()).device
+        features = source.backbone(torch.zeros(1, 3, *size_hw, device=device))[-1]
         head = _convolutional_head(source.head, features)
     converted = ConvolutionalClassifier(source.backbone, head, num_classes=classifier.num_classes, native_hw=size_hw)
     return converted.train(classifier.training)
@@ -134,12 +135,15 @@ def _average_pooling(x: Tensor, y: Tensor) -> tuple[nn.Module, tuple[int, int]]:
 def _as_convolution(linear: nn.Linear, kernel_hw: tuple[int, int], dilation: tuple[int, int]) -> nn.Conv2d:
     """Return the convolution that a dense layer over a flattened [C, *kernel_hw] map is."""
     channels = linear.in_features // (kernel_hw[0] * kernel_hw[1])
-    convolution = nn.Conv2d(channels, linear.out_features, kernel_hw, dilation=dilation, bias=linear.bias is not None)
-    with torch.no_grad():
-        convolution.weight.copy_(linear.weight.reshape(convolution.weight.shape))
-        if convolution.bias is not None:
-            convolution.bias.copy_(linear.bias)
-    convolution.requires_grad_(linear.weight.requires_grad)
+    # The same numbers in another shape: a VGG's first dense layer alone has 411 MB, which need no second copy.
+    with torch.device("meta"):
+        convolution = nn.Conv2d(
+            channels, linear.out_features, kernel_hw, dilation=dilation, bias=linear.bias is not None
+        )
+    weight = linear.weight.detach().reshape(convolution.weight.shape)
+    convolution.weight = nn.Parameter(weight, requires_grad=linear.weight.requires_grad)
+    if linear.bias is not None:
+        convolution.bias = nn.Parameter(linear.bias.detach(), requires_grad=linear.bias.requires_grad)
     return convolution
 
 

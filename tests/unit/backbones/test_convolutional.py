@@ -27,6 +27,14 @@ def spread(logits: torch.Tensor) -> float:
     return float(logits.std())
 
 
+def assert_identical(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """Assert the same logits: a dense layer and its convolution add the same products in another order, so float32
+    leaves a difference in the last digits of the largest."""
+    assert found.shape == expected.shape
+    assert spread(expected) > 1e-4
+    assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_logits_at_the_native_size_are_the_classifiers_own(name: str) -> None:
     torch.manual_seed(0)
@@ -39,8 +47,7 @@ def test_logits_at_the_native_size_are_the_classifiers_own(name: str) -> None:
         expected = classifier(images)
         found = converted(images)
     assert found.shape == (2, 7, 1, 1)
-    assert spread(expected) > 1e-4
-    torch.testing.assert_close(found[:, :, 0, 0], expected, rtol=0, atol=1e-5)
+    assert_identical(found[:, :, 0, 0], expected)
 
 
 def narrow(name: str, grid: int, channels: int) -> Classifier:
@@ -130,8 +137,42 @@ def test_the_heads_of_alexnet_and_vgg(name: str) -> None:
     with torch.inference_mode():
         expected = classifier(images)
         found = convert_classifier(classifier)(images)
-    assert spread(expected) > 1e-4
-    torch.testing.assert_close(found[:, :, 0, 0], expected, rtol=0, atol=1e-5)
+    assert_identical(found[:, :, 0, 0], expected)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "resnet18", "tf_efficientnet_lite0", "lenet5"])
+def test_each_cell_of_a_coarse_map_is_the_head_on_its_own_part_of_the_features(name: str) -> None:
+    """A picture larger by (a, b) strides gives a + 1 by b + 1 cells; cell (i, j) begins i and j strides further."""
+    torch.manual_seed(0)
+    small = build_classifier(name, 7) if name not in ("alexnet", "vgg11") else with_narrow_head(name)
+    classifier = warmed_up(small)
+    # Heads that flatten a grid are made for one size, others are native at any.
+    grows = name.startswith(("resnet", "tf_"))
+    native_hw = (96, 64) if grows else classifier.native_hw
+    converted = convert_classifier(classifier, native_hw=native_hw)
+    stride = classifier.backbone.strides[-1]
+    picture = torch.randn(1, 3, native_hw[0] + 2 * stride, native_hw[1] + stride)
+    with torch.inference_mode():
+        features = classifier.backbone(picture)[-1]
+        rows, columns = (side // stride - classifier.backbone.trim[-1] for side in native_hw)
+        cells = [
+            classifier.head(features[:, :, row : row + rows, column : column + columns])
+            for row in range(3)
+            for column in range(2)
+        ]
+        found = converted(picture)
+    assert_identical(found, torch.stack(cells, dim=-1).reshape(1, -1, 3, 2))
+    assert spread(found.mean(dim=(0, 1))) > 0
+
+
+def test_dense_weights_are_not_copied_twice() -> None:
+    classifier = narrow("narrow", 6, 3)
+    converted = convert_classifier(classifier)
+    dense, convolution = classifier.head[3], next(m for m in converted.head if isinstance(m, nn.Conv2d))
+    assert convolution.weight.is_contiguous()
+    assert convolution.weight.data_ptr() != dense.weight.data_ptr()
+    assert convolution.weight.untyped_storage().nbytes() == dense.weight.untyped_storage().nbytes()
+    assert (convolution.weight.device.type, convolution.weight.is_leaf) == ("cpu", True)
 
 
 def with_narrow_head(name: str) -> Classifier:
