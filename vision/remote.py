@@ -56,6 +56,8 @@ TORCHVISION = {
     "fcn_resnet50": ("segmenter", "fcn_resnet50", "COCO_WITH_VOC_LABELS_V1"),
     "fcn_resnet101": ("segmenter", "fcn_resnet101", "COCO_WITH_VOC_LABELS_V1"),
     "deeplabv3_resnet50": ("segmenter", "deeplabv3_resnet50", "COCO_WITH_VOC_LABELS_V1"),
+    "deeplabv3_resnet101": ("segmenter", "deeplabv3_resnet101", "COCO_WITH_VOC_LABELS_V1"),
+    "deeplabv3_mobilenet_v3_large": ("segmenter", "deeplabv3_mobilenet_v3_large", "COCO_WITH_VOC_LABELS_V1"),
     "lraspp_mobilenet_v3_large": ("segmenter", "lraspp_mobilenet_v3_large", "COCO_WITH_VOC_LABELS_V1"),
 }
 TIMM = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")

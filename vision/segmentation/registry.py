@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from vision.errors import ConfigError, ModelError, ModelNotFoundError
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.weights import card_value
@@ -25,9 +23,10 @@ def open_segmenter(config: SegmenterConfig, runtime: RuntimeConfig) -> Segmenter
     """
     if not config.tile:
         return _open(config, runtime)
-    # A tile keeps its size unless the configuration scales it.
-    in_tile = replace(config, long_side=config.long_side or config.tile)
-    return TiledSegmenter(_open(in_tile, runtime), config)
+    segmenter = _open(config, runtime)
+    # A tile keeps its size unless the configuration scales it: the model's own size is one of whole pictures.
+    segmenter.long_side = config.long_side
+    return TiledSegmenter(segmenter, config)
 
 
 def _open(config: SegmenterConfig, runtime: RuntimeConfig) -> EngineSegmenter:

@@ -19,7 +19,7 @@ class TiledSegmenter:
     """Runs a segmenter on tiles. A picture no larger than a tile goes through whole.
 
     Args:
-        segmenter: gives the logits of a tile; it should keep the tile's size (``long_side`` of the tile's side).
+        segmenter: gives the logits of a tile; with a ``long_side`` of 0 it sees the picture at its full size.
         config: tile, tile_overlap and max_batch.
     """
 
@@ -64,7 +64,8 @@ class TiledSegmenter:
                 fade = tile_weights(bottom - top, right - left)
                 total[top:bottom, left:right] += logits * fade
                 weight[top:bottom, left:right] += fade
-        return np.asarray(total / weight, np.float32)
+        # In place: these are the largest arrays of all.
+        return np.divide(total, weight, out=total)
 
 
 def tile_starts(length: int, side: int, overlap: float) -> list[int]:

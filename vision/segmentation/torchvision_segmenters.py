@@ -26,6 +26,8 @@ VOC_SEGMENTERS = {
     "fcn_resnet50": True,
     "fcn_resnet101": True,
     "deeplabv3_resnet50": True,
+    "deeplabv3_resnet101": True,
+    "deeplabv3_mobilenet_v3_large": True,
     "lraspp_mobilenet_v3_large": False,
 }
 # torchvision's evaluation scales the shorter side to 520; in a picture of 4 by 3 the longer one is then 693.
