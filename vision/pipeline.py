@@ -18,11 +18,14 @@ from vision.types import Detections, Frame, FrameResult
 if TYPE_CHECKING:
     from vision.classification.classifier import FrameClassifier
     from vision.detection.detector import Detector
+    from vision.regions import TrackRegions
     from vision.reid.appearance import AppearanceEmbedder
+    from vision.runtime.feature_maps import FeatureMaps
     from vision.segmentation.segmenter import Segmenter
     from vision.shared_trunk import SharedTrunk
     from vision.tracking.camera_motion import CameraMotion
     from vision.tracking.tracker import Tracker
+    from vision.types import SegmentationMap, Tracks
 
 # Frames waiting between two stages: enough to ride out a slow frame, few enough that memory stays flat.
 QUEUE_DEPTH = 4
@@ -77,40 +80,9 @@ class Pipeline:
         if self._closed:
             raise StateError("the pipeline was closed and can process no more frames; build a new one")
         timings_ms: dict[str, float] = {}
-        maps = None
-        if detections is None and self.detector is not None:
-            with timed(timings_ms, "detect"):
-                if self.trunk is None:
-                    detections = self.detector.detect([frame])[0]
-                else:
-                    detections, maps = self.trunk.detect(frame)
-        if detections is not None and self.embedder is not None:
-            with timed(timings_ms, "embed"):
-                # Only what the tracker will compare: low scores are matched by their place alone.
-                rows = np.arange(len(detections)) if self.tracker is None else self.tracker.compared_rows(detections)
-                detections = detections.with_embeddings(self.embedder.embed(frame, detections.boxes[rows]), rows)
-        tracks = None
-        if self.tracker is not None:
-            tracks = advance(
-                self.tracker,
-                self.camera,
-                detections if detections is not None else Detections.empty(),
-                frame.image,
-                frame_index=frame.index,
-                timestamp_s=frame.timestamp_s,
-                timings_ms=timings_ms,
-            )
-        segmentation = None
-        if self.segmenter is not None:
-            with timed(timings_ms, "segment"):
-                if self.trunk is None or maps is None:
-                    segmentation = self.segmenter.segment([frame])[0]
-                else:
-                    segmentation = self.trunk.segment(maps)
-        regions = None
-        if tracks is not None and segmentation is not None:
-            with timed(timings_ms, "regions"):
-                regions = regions_of_tracks(tracks, segmentation, self.object_names)
+        detections, maps = self._detect(frame, detections, timings_ms)
+        tracks = self._track(frame, detections, timings_ms)
+        segmentation, regions = self._segment(frame, maps, tracks, timings_ms)
         classification = None
         if self.classifier is not None:
             with timed(timings_ms, "classify"):
@@ -127,6 +99,53 @@ class Pipeline:
             classification=classification,
             regions=regions,
         )
+
+    def _detect(
+        self, frame: Frame, detections: Detections | None, timings_ms: dict[str, float]
+    ) -> tuple[Detections | None, FeatureMaps | None]:
+        """Return the frame's detections with the embeddings that are wanted, and maps that the segmenter can use."""
+        maps = None
+        if detections is None and self.detector is not None:
+            with timed(timings_ms, "detect"):
+                if self.trunk is None:
+                    detections = self.detector.detect([frame])[0]
+                else:
+                    detections, maps = self.trunk.detect(frame)
+        if detections is not None and self.embedder is not None:
+            with timed(timings_ms, "embed"):
+                # Only what the tracker will compare: low scores are matched by their place alone.
+                rows = np.arange(len(detections)) if self.tracker is None else self.tracker.compared_rows(detections)
+                detections = detections.with_embeddings(self.embedder.embed(frame, detections.boxes[rows]), rows)
+        return detections, maps
+
+    def _track(self, frame: Frame, detections: Detections | None, timings_ms: dict[str, float]) -> Tracks | None:
+        if self.tracker is None:
+            return None
+        return advance(
+            self.tracker,
+            self.camera,
+            detections if detections is not None else Detections.empty(),
+            frame.image,
+            frame_index=frame.index,
+            timestamp_s=frame.timestamp_s,
+            timings_ms=timings_ms,
+        )
+
+    def _segment(
+        self, frame: Frame, maps: FeatureMaps | None, tracks: Tracks | None, timings_ms: dict[str, float]
+    ) -> tuple[SegmentationMap | None, TrackRegions | None]:
+        """Return the class of each pixel, and what that says of the tracks."""
+        if self.segmenter is None:
+            return None, None
+        with timed(timings_ms, "segment"):
+            if self.trunk is None or maps is None:
+                segmentation = self.segmenter.segment([frame])[0]
+            else:
+                segmentation = self.trunk.segment(maps)
+        if tracks is None:
+            return segmentation, None
+        with timed(timings_ms, "regions"):
+            return segmentation, regions_of_tracks(tracks, segmentation, self.object_names)
 
     def run(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, FrameResult]]:
         """Yield each frame with its result, in order; reading, processing and the caller's own work overlap.
