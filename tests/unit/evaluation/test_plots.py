@@ -115,6 +115,14 @@ def test_the_confusion_of_many_classes_has_no_numbers_in_its_cells() -> None:
     assert not many.axes[0].texts
 
 
+def test_the_confusion_of_pixels_is_written_in_percent() -> None:
+    matrix = np.array([[9_000_000, 1_000_000], [4_000, 999_996_000]], np.int64)
+    two = confusion_figure(matrix, ["a", "b"], background=False, counts=False)
+    assert [text.get_text() for text in two.axes[0].texts] == ["90", "10", "", "100"]
+    voc = confusion_figure(np.eye(21, dtype=np.int64), list("abcdefghijklmnopqrstu"), background=False, counts=False)
+    assert [text.get_text() for text in voc.axes[0].texts].count("100") == 21
+
+
 def test_the_same_figure_has_the_same_bytes_and_is_written_whole(tmp_path: Path) -> None:
     def draw() -> object:
         return confusion_figure(np.eye(3, dtype=np.int64), ["a", "b"], LIGHT)
