@@ -35,7 +35,8 @@ from vision.types import Frame, ImageArray, SegmentationMap
 INK, FAINT, PAPER = (28, 30, 34), (105, 110, 118), (255, 255, 255)
 GAP, MARGIN = 6, 10
 IGNORE = 255
-UNKNOWN = "unknown"
+UNKNOWN = "not labelled"
+UNKNOWN_RGB = (225, 225, 225)
 
 Labels = npt.NDArray[np.uint8]
 Part = tuple[int, int, int, int]
@@ -115,7 +116,7 @@ def draw(scene: Scene, found: SegmentationMap | None, width: int, opacity: float
     labels = cv2.resize(found.labels[y : y + h, x : x + w], size_wh, interpolation=cv2.INTER_NEAREST)
     drawn = blend_segmentation(image, SegmentationMap(labels, found.class_names), opacity=opacity)
     if found.class_names[-1] == UNKNOWN:
-        drawn[labels == len(found.class_names) - 1] = (225, 225, 225)
+        drawn[labels == len(found.class_names) - 1] = UNKNOWN_RGB
     return drawn
 
 
@@ -139,7 +140,7 @@ def compose(
     heights = [row[0].shape[0] for row in rows]
     shown = {name for scene in scenes for name in classes_shown(true_map(scene.truth, names))}
     shown |= {name for column in columns for found in column.maps for name in classes_shown(found)}
-    legend = lay_out([name for name in names if name in shown], width, size, font)
+    legend = lay_out([name for name in (*names, UNKNOWN) if name in shown], width, size, font)
     foot = round(len(legend) * 1.7 * size) + MARGIN
     figure = Image.new("RGB", (width, head + sum(heights) + (len(rows) - 1) * GAP + MARGIN + foot), PAPER)
     pen = ImageDraw.Draw(figure)
@@ -153,7 +154,8 @@ def compose(
         for number, picture in enumerate(row):
             figure.paste(Image.fromarray(picture), (MARGIN + number * (tile + GAP), y))
         y += height + GAP
-    draw_legend(pen, legend, dict(zip(names, mask_palette(names), strict=True)), y + MARGIN - GAP, width, size, font)
+    colours = dict(zip(names, mask_palette(names), strict=True)) | {UNKNOWN: UNKNOWN_RGB}
+    draw_legend(pen, legend, colours, y + MARGIN - GAP, width, size, font)
     return figure
 
 
@@ -187,7 +189,9 @@ def draw_legend(
     for number, row in enumerate(rows):
         x, middle = (width - legend_width(row, size, font)) / 2, top + (number + 0.5) * 1.7 * size
         for name in row:
-            pen.rounded_rectangle((x, middle - 0.5 * size, x + size, middle + 0.5 * size), 2, fill=colours[name])
+            pen.rounded_rectangle(
+                (x, middle - 0.5 * size, x + size, middle + 0.5 * size), 2, fill=colours[name], outline=FAINT
+            )
             pen.text((x + 1.4 * size, middle), name, INK, font, anchor="lm")
             x += font.getlength(name) + 2.5 * size
 

