@@ -111,3 +111,15 @@ def test_a_mirror_that_is_no_address_is_a_usage_error(
 ) -> None:
     monkeypatch.setenv("STRIDE32_WEIGHTS_URL", "ftp://mirror.example")
     assert run(capsys, "pull", "resnet18")[0] == 2
+
+
+def test_segmenters_are_pulled_by_their_names(mirror: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their real addresses and digests: a file of that name on the mirror is asked for, and refused by its content."""
+    for name in ("fcn_resnet50", "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large"):
+        known = remote.known_weights(name)
+        (mirror / known.file_name).write_bytes(b"something else")
+        code, out, err = run(capsys, "pull", name)
+        assert (code, out) == (1, "")
+        assert f"{name}: BSD-3-Clause (torchvision); trained on COCO" in err
+        assert f"expected a sha256 that begins with {known.sha256}" in err
+        assert not (remote.weights_folder() / known.file_name).exists()
