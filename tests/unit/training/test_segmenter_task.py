@@ -68,8 +68,8 @@ class ScoreSizes(Callback):
         self.sizes: list[dict[str, float]] = []
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
-        scores = module.network.score  # type: ignore[union-attr]
-        self.sizes.append({name: float(score.weight.detach().abs().max()) for name, score in scores.items()})  # type: ignore[union-attr, operator]
+        scores = module.network.score
+        self.sizes.append({name: float(score.weight.detach().abs().max()) for name, score in scores.items()})
 
 
 def sizes_of(data: Path, tmp_path: Path, steps: int, **changes: Any) -> list[dict[str, float]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -135,7 +136,7 @@ def _save(
     )
 
 
-def _write_mask(path: Path, labels: npt.NDArray[np.uint8], class_names: Sequence[str]) -> Path:
+def _write_mask(path: Path, labels: npt.NDArray[np.integer[Any]], class_names: Sequence[str]) -> Path:
     """Write labels as a PNG whose palette shows the classes in the report's colours."""
     mask = Image.fromarray(np.ascontiguousarray(labels, np.uint8))
     mask.putpalette([channel for rgb in mask_palette(class_names) for channel in rgb])

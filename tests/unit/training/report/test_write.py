@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,8 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
-from vision.card import ModelCard, write_card
+from vision.card import ModelCard, read_card, write_card
 from vision.errors import InvalidInputError
+from vision.evaluation.segmentation import SegmentationMeter
+from vision.training.datasets.mask_layouts import MaskedPicture
+from vision.training.datasets.masks import MaskFormat
+from vision.training.datasets.palettes import Palette
 from vision.training.datasets.pictures import AnnotatedImage
 from vision.training.report import write as report
 from vision.training.report.answers import (
@@ -24,8 +29,11 @@ from vision.training.report.answers import (
     save_embeddings,
     save_outputs,
 )
+from vision.training.report.segmenter import segmenter_content
+from vision.training.report.segmenter_answers import answer_pictures, load_segmentation
 from vision.training.report.write import report_run, write_report
-from vision.types import Detections
+from vision.training.run import finite, write_metrics
+from vision.types import Detections, Frame, SegmentationMap
 
 HOSTILE = ("<script>alert(1)</script>", "$\\frac{a}", '"onerror="x')
 
@@ -195,6 +203,88 @@ def test_classifier(tmp_path: Path, task: str) -> None:
     assert ("confusion.png" in figures) == (task == "multiclass")
     assert ("values.png" in figures) == (task == "regression")
     assert "lacks" not in page.text
+
+
+class GuessingSegmenter:
+    """Takes the upper rows for the first class and the lower ones for the second, whatever the picture shows."""
+
+    class_names = HOSTILE
+
+    def segment(self, frames: Sequence[Frame]) -> list[SegmentationMap]:
+        labels = np.repeat([0, 1], 40).astype(np.uint8)[:, None].repeat(120, axis=1)
+        return [SegmentationMap(labels, self.class_names) for _ in frames]
+
+    def close(self) -> None:
+        pass
+
+
+def segmenter_run(tmp_path: Path, *, right: bool = False) -> tuple[Path, SegmentationMeter]:
+    out = run_folder(tmp_path / "run", "segmenter", labels=HOSTILE)
+    pairs = []
+    for number in range(5):
+        mask = np.zeros((80, 120), np.uint8)
+        mask[40 if right else 20 + 8 * number :] = 1
+        mask[:, :5] = 255
+        cv2.imwrite(str(tmp_path / f"{number}_mask.png"), mask)
+        pairs.append(MaskedPicture(picture(tmp_path / f"{number}.png"), tmp_path / f"{number}_mask.png"))
+    return out, answer_pictures(out, GuessingSegmenter(), pairs, MaskFormat(HOSTILE))
+
+
+def test_segmenter(tmp_path: Path) -> None:
+    out, meter = segmenter_run(tmp_path)
+    metrics = finite(meter.scores())
+    assert not any(name.endswith(HOSTILE[2]) for name in metrics)  # it neither occurs nor was found
+    write_metrics(out, metrics)
+    write_report(out)
+    page = read_page(out)
+    figures = {path.name for path in (out / "figures").iterdir()}
+    assert {"iou.png", "confusion.png", "samples.png", "worst.png"} <= figures
+    for words in (
+        HOSTILE[0],
+        "What is confused most",
+        "share of all pixels whose class is right",
+        f"{metrics['mIoU']:.3f}",
+    ):
+        assert words in page.text
+    assert "iou/" not in page.text
+    assert "lacks" not in page.text
+
+
+def test_a_segmenter_that_is_always_right_has_no_worst_pictures(tmp_path: Path) -> None:
+    out, _ = segmenter_run(tmp_path, right=True)
+    content = segmenter_content(out, read_card(out / "mine"))
+    assert [table.title for table in content.tables] == ["Classes"]
+    assert [item.name for item in content.photos] == ["samples"]
+
+
+def test_answers_of_a_segmenter_survive_the_folder(tmp_path: Path) -> None:
+    out, meter = segmenter_run(tmp_path)
+    answers = load_segmentation(out)
+    assert answers is not None
+    assert answers.class_names == HOSTILE
+    assert answers.confusion.tolist() == meter.confusion.tolist()
+    truth, found = answers.truth(1), answers.answer(1)
+    assert (truth[:, :5] == -1).all()
+    assert found.max() == 1
+    known = truth >= 0
+    assert answers.accuracy[1] == pytest.approx((truth == found)[known].mean())
+    (out / "validation" / "found" / "old.png").write_bytes(b"of a run before")
+    answer_pictures(out, GuessingSegmenter(), answers.pictures[:2], answers.form)
+    assert [path.name for path in sorted((out / "validation" / "found").iterdir())] == ["00000_0.png", "00001_1.png"]
+    coloured = MaskFormat(HOSTILE, palette=Palette(HOSTILE, ((0, 0, 0), (1, 1, 1), (9, 9, 9)), others=True))
+    answer_pictures(out, GuessingSegmenter(), answers.pictures[:1], coloured)
+    again = load_segmentation(out)
+    assert again is not None
+    assert again.form == coloured
+    assert load_segmentation(tmp_path) is None
+
+
+def test_pictures_that_are_gone_cost_the_pictures_alone(tmp_path: Path) -> None:
+    out, _ = segmenter_run(tmp_path)
+    (tmp_path / "0.png").unlink()
+    content = segmenter_content(out, read_card(out / "mine"))
+    assert content.notes == ["The validation pictures could not be read, so none are shown."]
+    assert len(content.tables) == 2
 
 
 def test_a_run_without_answers_or_model_still_has_a_page(tmp_path: Path) -> None:
