@@ -115,6 +115,7 @@ def test_a_second_round_starts_from_the_first(trained, run_file, tmp_path):
     assert [row["name"] for row in card.data] == ["train", "data"]
 
 
+@pytest.mark.slow
 def test_lr_find_and_tune(run_file, capsys):
     assert stride32("lr-find", "segmenter", run_file, "--steps", 30, "--set", f"out={run_file.parent / 'lr'}") == 0
     assert 1e-6 < float(capsys.readouterr().out) < 10
@@ -126,6 +127,7 @@ def test_lr_find_and_tune(run_file, capsys):
     assert all(0 < float(row["val_mIoU"]) < 1 for row in rows)
 
 
+@pytest.mark.slow
 def test_a_time_budget_and_the_largest_batch(run_file, tmp_path):
     words = ("--auto-batch", "--time-budget", "0.03", "--out", tmp_path)
     assert stride32("train", "segmenter", run_file, *words) == 0
