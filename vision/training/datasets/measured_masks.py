@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vision.errors import ConfigError
-from vision.training.datasets.mask_layouts import VOC_MASKS, MaskedPicture, find_parts
+from vision.training.datasets.mask_layouts import MaskedPicture, find_parts
 from vision.training.datasets.masks import MaskFormat
 from vision.training.datasets.palettes import find_palette
-from vision.training.datasets.segmentation_data import NAMES_FILE, named_classes
-from vision.training.datasets.segmentation_data import NAMES_FILE, class_names_of
+from vision.training.datasets.segmentation_data import NAMES_FILE, class_names_of, named_classes
 from vision.training.datasets.split import hold_out
 
 log = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ def measured_format(
         InvalidInputError: the names that are given or found cannot be used; says why.
     """
     colours = find_palette(palette)
-    named = classes or colours is not None or (data / NAMES_FILE).is_file() or (data / VOC_MASKS).is_dir()
+    named = named_classes(data, classes, colours)
     if not named and not model_names:
         raise ConfigError(
             f"a model that keeps some of its classes needs the masks' classes by name, nobody names those of {data}; "
@@ -64,4 +63,4 @@ def measured_format(
         )
     if not named:
         log.info("nobody names the classes of %s: they are taken to be the model's, in its order", data)
-    return MaskFormat(class_names_of(data, classes if named else model_names, colours, (), ignore), ignore, colours)
+    return MaskFormat(class_names_of(data, named or model_names, colours, (), ignore), ignore, colours)
