@@ -170,4 +170,4 @@ def draw_heat(image: ImageArray, heat: FloatArray) -> ImageArray:
     colours = cv2.applyColorMap(np.round(share * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     strength = share[..., None]
     base = image * (_FADED + (1 - _FADED - _OPACITY / 2) * strength)
-    return np.clip(base + _OPACITY * strength * colours, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(base + _OPACITY * strength * colours, 0, 255), np.uint8)
