@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from vision.errors import InvalidInputError
@@ -14,8 +15,36 @@ from vision.io.writers.atomic import AtomicFile
 from vision.io.writers.base import Writer
 from vision.io.writers.images import prepare_folder, safe_relative_path
 from vision.types import Frame, FrameResult
+from vision.validation import describe
 
 CLASSES_FILE = "classes.txt"
+
+
+def write_index_mask(
+    path: str | Path, labels: npt.NDArray[np.uint8], palette: Sequence[tuple[int, int, int]], *, overwrite: bool = False
+) -> None:
+    """Write labels uint8 [H, W] as a PNG of one class number a pixel, which viewers show in the palette's colours.
+
+    The file appears complete or not at all.
+
+    Args:
+        palette: RGB of each label, 0 to 255, at most 256 of them.
+
+    Raises:
+        InvalidInputError: labels of another shape or dtype, or a folder that cannot be written to.
+        OutputExistsError: the file exists and ``overwrite`` is False.
+    """
+    if labels.ndim != 2 or labels.dtype != np.uint8:
+        raise InvalidInputError(f"an index mask must be uint8 [H, W], got {describe(labels)}; pass labels below 256")
+    output = AtomicFile(path, overwrite=overwrite)
+    try:
+        mask = Image.fromarray(labels)
+        mask.putpalette([channel for rgb in palette for channel in rgb])
+        mask.save(output.file, "PNG", compress_level=3)
+    except BaseException:
+        output.abort()
+        raise
+    output.commit()
 
 
 class MasksWriter(Writer):
@@ -47,7 +76,7 @@ class MasksWriter(Writer):
         self._folder = Path(folder)
         self._overwrite = overwrite
         self._relative_name = relative_name or (lambda frame: Path(frame.source).name)
-        self._palette = [channel for rgb in palette for channel in rgb]
+        self._palette = palette
         self._owners: dict[Path, str] = {}
         prepare_folder(self._folder, overwrite=overwrite)
         names = AtomicFile(self._folder / CLASSES_FILE, overwrite=overwrite)
@@ -58,15 +87,8 @@ class MasksWriter(Writer):
         """Save one mask."""
         if frame is None or result.segmentation is None:
             raise InvalidInputError("masks need a segmented picture, got a result without one; run stride32 segment")
-        output = AtomicFile(self._path_of(frame), overwrite=self._overwrite)
-        try:
-            mask = Image.fromarray(result.segmentation.labels.astype(np.uint8))
-            mask.putpalette(self._palette)
-            mask.save(output.file, "PNG", compress_level=3)
-        except BaseException:
-            output.abort()
-            raise
-        output.commit()
+        labels = result.segmentation.labels.astype(np.uint8)
+        write_index_mask(self._path_of(frame), labels, self._palette, overwrite=self._overwrite)
 
     def _path_of(self, frame: Frame) -> Path:
         """Return where the mask of a frame goes: ``a.png``, or ``a.webp.png`` when ``a.jpg`` has that one already."""

@@ -14,7 +14,7 @@ from vision.errors import InvalidInputError, OutputExistsError
 from vision.geometry.rle import decode_mask, expand_counts
 from vision.io.writers.areas import AreaCsvWriter
 from vision.io.writers.coco_masks import CocoMasksWriter, mask_rows
-from vision.io.writers.masks import MasksWriter
+from vision.io.writers.masks import MasksWriter, write_index_mask
 from vision.types import Frame, FrameResult, SegmentationMap
 
 NAMES = ("road", "car", "sky")
@@ -89,6 +89,22 @@ def test_masks_are_refused_where_they_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(OutputExistsError):
         masks_writer(tmp_path / "m")
     masks_writer(tmp_path / "m", overwrite=True).close()
+
+
+def test_one_mask_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.png"
+    with pytest.raises(ValueError, match="palette"):
+        write_index_mask(path, LABELS, [(0, 0, 0)] * 257)
+    for labels in (LABELS.astype(np.int64), LABELS[0]):
+        with pytest.raises(InvalidInputError, match="an index mask must be uint8"):
+            write_index_mask(path, labels, PALETTE)
+    assert list(path.parent.iterdir()) == []
+    write_index_mask(path, LABELS.T, PALETTE)
+    with Image.open(path) as mask:
+        np.testing.assert_array_equal(np.asarray(mask), LABELS.T)
+    with pytest.raises(OutputExistsError):
+        write_index_mask(path, LABELS, PALETTE)
+    write_index_mask(path, LABELS, PALETTE, overwrite=True)
 
 
 # --- areas ---
