@@ -94,6 +94,8 @@ def _cards(detection: DetectorConfig, segmentation: SegmenterConfig) -> tuple[Mo
     """
     if published_detector(detection.model) is not None or published_segmenter(segmentation.model) is not None:
         return None
+    if detection.weights or segmentation.weights:
+        return None  # a mistake, which those who load the models for good explain
     try:
         detector = find_model(detection.model, kind="detector")
         segmenter = find_model(segmentation.model, kind="segmenter")

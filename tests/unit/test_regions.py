@@ -95,6 +95,18 @@ def test_things_have_the_names_of_both_worlds() -> None:
     assert thing_labels("person", CLASSES) == [PEDESTRIAN]
     assert thing_labels("road", CLASSES) == [ROAD]
     assert thing_labels("dog", CLASSES) == []
+    assert thing_labels("truck", CLASSES) == [CAR]
+    voc = ("background", "aeroplane", "bus", "car", "motorbike", "person", "sofa", "tvmonitor", "pottedplant")
+    found = [thing_labels(name, voc) for name in ("airplane", "bus", "motorcycle", "couch", "tv", "potted plant")]
+    assert found == [[1], [2], [4], [6], [7], [8]]
+
+
+def test_what_is_no_class_is_no_surface() -> None:
+    labels = np.zeros((100, 200), np.uint8)
+    labels[78:82] = 1
+    kept = SegmentationMap(labels, ("other", "road"))
+    boxes = ((20, 20, 40, 80), (20, 20, 40, 50))
+    assert regions_of_tracks(tracks(*boxes), kept, ("person",)).surfaces == ("road", None)
 
 
 def test_json_gives_an_equal_value() -> None:

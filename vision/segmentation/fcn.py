@@ -9,16 +9,17 @@ Legend of shape suffixes: B batch, H and W pixels of the network input, K classe
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vision.backbones.interface import Backbone
-from vision.errors import ConfigError
+from vision.errors import ConfigError, InvalidInputError
 from vision.segmentation.upsampling import Upsampling
 
 
 class FCN(nn.Module):
-    """Images [B, 3, H, W] to logits [B, K, H, W]; H and W are multiples of ``multiple``.
+    """Images [B, 3, H, W] to logits [B, K, H, W], of any height and width.
 
     Args:
         backbone: any of the package.
@@ -31,7 +32,7 @@ class FCN(nn.Module):
 
     Attributes:
         strides: of the maps that are scored, coarsest first.
-        multiple: the input's height and width must be multiples of this.
+        multiple: ``coarse`` and ``maps`` want heights and widths that are multiples of this; ``forward`` pads to it.
     """
 
     def __init__(
@@ -77,8 +78,18 @@ class FCN(nn.Module):
         return self.fuse_scores(self.maps(images_BCHW))
 
     def maps(self, images_BCHW: Tensor) -> list[Tensor]:  # noqa: N803 - shape suffix
-        """Return the feature maps that are scored, coarsest first, each of the input's size / stride."""
+        """Return the feature maps that are scored, coarsest first, each of the input's size / stride.
+
+        Raises:
+            InvalidInputError: height or width is no multiple of ``multiple``.
+        """
         height, width = images_BCHW.shape[2:]
+        # An export traces sizes as tensors, which a check would turn into graph nodes; engines keep to the contract.
+        if not torch.jit.is_tracing() and (height % self.multiple or width % self.multiple):
+            raise InvalidInputError(
+                f"feature maps need a height and width that are multiples of {self.multiple}, got {height} x {width}; "
+                "pad the pictures, or call the network itself, which pads and cuts back"
+            )
         # Networks whose first convolutions are not padded lack cells at the border: give them more picture, all zeros.
         missing = self.backbone.trim[-1] * self.multiple
         if missing:
@@ -96,9 +107,11 @@ class FCN(nn.Module):
         return scores
 
     def forward(self, images_BCHW: Tensor) -> Tensor:  # noqa: N803 - shape suffix
-        """Return logits [B, K, H, W]."""
-        logits: Tensor = self.enlarge(self.coarse(images_BCHW))
-        return logits
+        """Return logits [B, K, H, W]: zeros to the right and below fill the input up and are cut off again."""
+        height, width = images_BCHW.shape[2:]
+        padded = F.pad(images_BCHW, (0, -width % self.multiple, 0, -height % self.multiple))
+        logits: Tensor = self.enlarge(self.coarse(padded))
+        return logits[:, :, :height, :width]
 
 
 def _convolution(channels: int, width: int) -> nn.Sequential:

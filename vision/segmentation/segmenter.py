@@ -116,15 +116,17 @@ def batches_of(letterboxes: Sequence[Letterbox], max_batch: int) -> list[list[in
 
 
 class CoarseLogits(nn.Module):
-    """An FCN up to its last enlargement, as it is exported: that one is fixed and dearer in a network than outside."""
+    """An FCN as it is exported: up to its last enlargement, which is dearer in a network than outside, unless that one
+    has learnt something."""
 
     def __init__(self, network: FCN) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images_BCHW: Tensor) -> Tensor:  # noqa: N803 - shape suffix
-        """Return logits [B, K, H / stride, W / stride]."""
-        return self.network.coarse(images_BCHW)
+        """Return logits [B, K, H / stride, W / stride], or [B, K, H, W] of a learnt enlargement."""
+        coarse = self.network.coarse(images_BCHW)
+        return self.network.enlarge(coarse) if self.network.learnable else coarse
 
 
 def load_network(card: ModelCard) -> FCN:
@@ -148,10 +150,9 @@ def load_network(card: ModelCard) -> FCN:
 def load_fcn(card: ModelCard, config: SegmenterConfig, runtime: RuntimeConfig) -> EngineSegmenter:
     """Return the FCN segmenter that a model card describes; raises as ``load_network``."""
     network = load_network(card)
-    exported = network if network.learnable else CoarseLogits(network)
     spec = EngineInput(example_hw=(4 * network.multiple,) * 2, dynamic_hw=True, digest=card.sha256)
     return EngineSegmenter(
-        build_engine(exported, spec, runtime),
+        build_engine(CoarseLogits(network), spec, runtime),
         class_names=card.labels,
         normalization=Normalization(
             tuple(card_value(card, "preprocess", "mean")), tuple(card_value(card, "preprocess", "std"))

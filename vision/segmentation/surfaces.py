@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from vision.palette import NO_CLASS
 from vision.regions import TrackRegions
 from vision.types import FloatArray, SegmentationMap, Tracks
 
 # A person's feet: the middle half of the box's width, from just above its lower edge to just below it.
 FOOT_WIDTH, FOOT_ABOVE, FOOT_BELOW = 0.5, 0.03, 0.06
 
-# What a detector calls a thing -> what segmenters call its pixels, beside the same word.
+# What a detector calls a thing -> what segmenters call its pixels: COCO's names, CamVid's, Cityscapes' and VOC's.
 SAME_THINGS: Mapping[str, tuple[str, ...]] = {
     "person": ("person", "pedestrian", "bicyclist", "rider"),
-    "car": ("car", "vehicle"),
     "bicycle": ("bicycle", "bicyclist"),
+    "car": ("car", "vehicle"),
+    "bus": ("bus", "vehicle"),
+    "truck": ("truck", "vehicle"),
+    "motorcycle": ("motorcycle", "motorbike"),
+    "airplane": ("airplane", "aeroplane"),
+    "couch": ("couch", "sofa"),
+    "dining table": ("dining table", "diningtable"),
+    "potted plant": ("potted plant", "pottedplant"),
+    "tv": ("tv", "tvmonitor"),
 }
+# Where a segmenter has no word of its own for a thing it was taught another: CamVid's cars are all of these.
+COUNTED_AS: Mapping[str, str] = {"bus": "car", "truck": "car", "motorcycle": "bicyclist"}
+THINGS = frozenset(word for words in SAME_THINGS.values() for word in words)
 
 
 def regions_of_tracks(tracks: Tracks, segmentation: SegmentationMap, class_names: Sequence[str]) -> TrackRegions:
@@ -26,8 +38,8 @@ def regions_of_tracks(tracks: Tracks, segmentation: SegmentationMap, class_names
 
     A track's pixels are those in its box whose class is its own. Where boxes overlap, a pixel belongs to the track
     whose lower edge is lowest: seen from above ground that is the nearer one. The surface is the class that most pixels
-    at the foot of the box have, the track's own class left out; None where the foot lies outside of the picture or
-    nothing else is there. Tracks that were not seen in this frame have neither pixels nor a surface.
+    at the foot of the box have, the track's own class and what is no class left out; None where the foot lies outside
+    of the picture or nothing else is there. Tracks that were not seen in this frame have neither pixels nor a surface.
 
     Args:
         tracks, segmentation: of the same frame.
@@ -49,15 +61,16 @@ def regions_of_tracks(tracks: Tracks, segmentation: SegmentationMap, class_names
 def thing_labels(name: str, class_names: Sequence[str]) -> list[int]:
     """Return the segmenter's labels for what a detector calls ``name``.
 
-    Without a name those of all things that are known to move.
+    Without a name those of all things that have a name here.
 
     >>> thing_labels("person", ("road", "pedestrian", "bicyclist", "car"))
     [1, 2]
     >>> thing_labels("", ("road", "pedestrian", "bicyclist", "car"))
     [1, 2, 3]
     """
-    words = SAME_THINGS.get(name, (name,)) if name else {word for same in SAME_THINGS.values() for word in same}
-    return [label for label, other in enumerate(class_names) if other in words]
+    words: Collection[str] = SAME_THINGS.get(name, (name,)) if name else THINGS
+    labels = [label for label, other in enumerate(class_names) if other in words]
+    return labels or [label for label, other in enumerate(class_names) if other == COUNTED_AS.get(name)]
 
 
 def _own_classes(name: str, class_names: Sequence[str]) -> npt.NDArray[np.bool_]:
@@ -73,7 +86,7 @@ def _surface(box: FloatArray, own: npt.NDArray[np.bool_], segmentation: Segmenta
     foot = np.array([middle - half, y2 - FOOT_ABOVE * tall, middle + half, y2 + FOOT_BELOW * tall])
     top, bottom, left, right = _pixels(foot, segmentation.labels.shape)
     counts = np.bincount(segmentation.labels[top:bottom, left:right].ravel(), minlength=len(own))
-    counts[own] = 0
+    counts[own | [name in NO_CLASS for name in segmentation.class_names]] = 0
     return segmentation.class_names[int(counts.argmax())] if counts.any() else None
 
 

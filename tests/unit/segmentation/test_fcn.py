@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from vision.backbones.registry import CLASSIFIERS, build_classifier
-from vision.errors import ConfigError
+from vision.errors import ConfigError, InvalidInputError
 from vision.segmentation.fcn import FCN
 from vision.segmentation.upsampling import Upsampling, bilinear_kernel
 
@@ -101,3 +101,22 @@ def test_what_cannot_be_is_refused():
         FCN(backbone(), 1)
     with pytest.raises(ConfigError, match="must be >= 1"):
         bilinear_kernel(0)
+
+
+@pytest.mark.parametrize("size", [(33, 64), (101, 77), (1, 1), (64, 32)])
+@pytest.mark.parametrize("stride", [8, 32])
+def test_odd_sizes_get_a_map_of_their_size(size, stride):
+    torch.manual_seed(0)
+    network = FCN(backbone(), 3, stride=stride).eval()
+    images = torch.randn(1, 3, *size)
+    height, width = (-(-side // 32) * 32 for side in size)
+    padded = F.pad(images, (0, width - size[1], 0, height - size[0]))
+    with torch.inference_mode():
+        found = network(images)
+        assert found.shape == (1, 3, *size)
+        torch.testing.assert_close(found, network(padded)[:, :, : size[0], : size[1]])
+
+
+def test_maps_of_odd_sizes_are_refused():
+    with pytest.raises(InvalidInputError, match=r"multiples of 32, got 33 x 64; pad the pictures"):
+        FCN(backbone(), 3).coarse(torch.zeros(1, 3, 33, 64))

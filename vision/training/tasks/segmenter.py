@@ -119,7 +119,7 @@ class SegmenterTask(LightningModule):
 
     def _segmenter(self) -> EngineSegmenter:
         config, network = self.config, self.network
-        exported = network if network.learnable else CoarseLogits(network)
+        exported = CoarseLogits(network)
         engine: Engine
         if self.device.type == "cpu":
             spec = EngineInput(example_hw=(4 * network.multiple,) * 2, dynamic_hw=True, digest="")
