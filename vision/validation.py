@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 from vision.errors import InvalidInputError
 
+# Width times height of the largest picture that is decoded unless a caller allows more, and of any that results state.
+MAX_PIXELS = 100_000_000
+
 
 def describe(value: object) -> str:
     """Return dtype and shape of an array, or the type's name."""

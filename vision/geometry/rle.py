@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vision.errors import InvalidInputError
+from vision.validation import MAX_PIXELS, describe
+
+# Bits of one number in compressed run lengths; no picture has longer runs.
+_MAX_SHIFT = 60
 
 
 def encode_label_map(labels: npt.NDArray[Any]) -> dict[str, Any]:
@@ -25,16 +30,62 @@ def encode_label_map(labels: npt.NDArray[Any]) -> dict[str, Any]:
 
 
 def decode_label_map(runs: Mapping[str, Any]) -> npt.NDArray[Any]:
-    """Return the integer map [H, W] that ``encode_label_map`` was given."""
-    height, width = runs["size_hw"]
-    lengths = np.asarray(runs["lengths"], np.int64)
-    # Checked before np.repeat: forged lengths must not allocate more than the stated size.
-    if (lengths < 0).any() or int(lengths.sum()) != height * width:
+    """Return the integer map [H, W] that ``encode_label_map`` was given.
+
+    Raises:
+        InvalidInputError: lengths that do not fill the picture, a picture of more than MAX_PIXELS, or values that are
+            not as many integers of the dtype.
+    """
+    lengths, size_hw = _checked_runs(runs["lengths"], runs["size_hw"])
+    try:
+        dtype = np.dtype(runs["dtype"])
+        values = np.asarray(runs["values"], dtype)
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise InvalidInputError(f"run values must be integers of their dtype, got {exc}; the data is damaged") from exc
+    if dtype.kind not in "iu" or values.shape != lengths.shape:
         raise InvalidInputError(
-            f"run lengths must sum to {height} x {width} pixels, got {int(lengths.sum())}; the data is damaged"
+            f"run values must be {len(lengths)} integers, one a length, got {dtype} {values.shape}; the data is damaged"
         )
-    values = np.asarray(runs["values"], np.dtype(runs["dtype"]))
-    return np.repeat(values, lengths).reshape(height, width)
+    return np.repeat(values, lengths).reshape(size_hw)
+
+
+def coded_size(size: Any) -> tuple[int, int]:
+    """Return height and width as coded data states them, so that forged ones allocate no more than a picture takes.
+
+    Raises:
+        InvalidInputError: not two integers >= 0, or more than MAX_PIXELS together.
+    """
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        height = width = -1
+    if min(height, width) < 0 or height * width > MAX_PIXELS:
+        raise InvalidInputError(
+            f"the size of coded pixels must be a height and a width with at most {MAX_PIXELS} pixels, got {size!r}; "
+            "the data is damaged"
+        )
+    return height, width
+
+
+def _checked_runs(lengths: Any, size: Any) -> tuple[npt.NDArray[np.int64], tuple[int, int]]:
+    """Return run lengths int64 [N] that fill the picture, and its height and width."""
+    height, width = coded_size(size)
+    pixels = height * width
+    try:
+        found = np.asarray(lengths)
+    except ValueError:
+        found = np.zeros((0, 0))
+    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+        raise InvalidInputError(f"run lengths must be a list of integers, got {describe(found)}; the data is damaged")
+    # Each for itself before their sum, which would wrap, and before np.repeat, which believes them.
+    outside = found[(found < 0) | (found > pixels)]
+    total = int(outside[0]) if outside.size else int(found.sum())
+    if outside.size or total != pixels:
+        raise InvalidInputError(
+            f"run lengths must sum to {height} x {width} pixels, got {total}{' in one' if outside.size else ''}; the "
+            "data is damaged"
+        )
+    return found.astype(np.int64), (height, width)
 
 
 def encode_mask(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
@@ -72,15 +123,14 @@ def encode_crop(crop: npt.NDArray[np.bool_], corner: tuple[int, int], size_hw: t
 
 
 def decode_mask(rle: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
-    """Return the mask [H, W] of an uncompressed COCO run-length dict."""
-    height, width = rle["size"]
-    counts = np.asarray(rle["counts"], np.int64)
-    if (counts < 0).any() or int(counts.sum()) != height * width:
-        raise InvalidInputError(
-            f"run lengths must sum to {height} x {width} pixels, got {int(counts.sum())}; the data is damaged"
-        )
+    """Return the mask [H, W] of an uncompressed COCO run-length dict.
+
+    Raises:
+        InvalidInputError: counts that do not fill the picture, or a picture of more than MAX_PIXELS.
+    """
+    counts, size_hw = _checked_runs(rle["counts"], rle["size"])
     values = np.arange(len(counts)) % 2 == 1
-    return np.repeat(values, counts).reshape(height, width, order="F")
+    return np.repeat(values, counts).reshape(size_hw, order="F")
 
 
 def compress_counts(counts: Sequence[int]) -> str:
@@ -109,7 +159,8 @@ def expand_counts(text: str) -> list[int]:
     """Return the run lengths that ``compress_counts`` was given.
 
     Raises:
-        InvalidInputError: the text ends within a number or has a character that cannot be in it.
+        InvalidInputError: the text ends within a number, has one that no picture needs, or a character that cannot be
+            in it.
 
     >>> expand_counts("61X13mN0")
     [6, 1, 40, 4, 5, 4]
@@ -119,7 +170,15 @@ def expand_counts(text: str) -> list[int]:
     for character in text:
         group = ord(character) - 48
         if not 0 <= group < 64:
-            raise InvalidInputError(f"compressed run lengths must be characters '0' to 'o', got {character!r}")
+            raise InvalidInputError(
+                f"compressed run lengths must be characters '0' to 'o', got {character!r}; pass the counts of a COCO "
+                "mask as pycocotools writes them"
+            )
+        # Each further group would make the number, and the time for it, grow without end.
+        if shift > _MAX_SHIFT:
+            raise InvalidInputError(
+                f"compressed run lengths must be numbers below 2**{_MAX_SHIFT}, got a longer one; the data is damaged"
+            )
         number |= (group & 0x1F) << shift
         shift += 5
         if not group & 0x20:
@@ -128,5 +187,7 @@ def expand_counts(text: str) -> list[int]:
             counts.append(number + counts[-2] if len(counts) > 2 else number)
             number = shift = 0
     if shift:
-        raise InvalidInputError("compressed run lengths end within a number; the data is cut short")
+        raise InvalidInputError(
+            "compressed run lengths must end with a number, got a part of one; the data is cut short, write it again"
+        )
     return counts

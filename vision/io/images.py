@@ -28,6 +28,7 @@ from PIL import (
 
 from vision.errors import ConfigError, InvalidInputError, LimitExceededError, MediaError
 from vision.types import Frame, ImageArray
+from vision.validation import MAX_PIXELS
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 # Enough bytes for is_image_header: WebP names itself at bytes 8-11.
@@ -71,7 +72,7 @@ class ImageLimits:
         max_bytes: encoded size in bytes, >= 1.
     """
 
-    max_pixels: int = 100_000_000
+    max_pixels: int = MAX_PIXELS
     max_bytes: int = 256 * 1024 * 1024
 
     def __post_init__(self) -> None:
