@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vision.errors import InvalidInputError
-from vision.geometry.rle import compress_counts, decode_mask, encode_crop, expand_counts
+from vision.geometry.rle import coded_size, compress_counts, decode_mask, encode_crop, expand_counts
 from vision.validation import describe
 
 
@@ -64,11 +64,18 @@ class TrackRegions:
         """Rebuild the value that ``to_dict`` wrote.
 
         Raises:
-            InvalidInputError: run lengths that do not fill the picture.
+            InvalidInputError: run lengths that do not fill the picture, a picture larger than any that is read, or not
+                one mask (or None) a surface.
         """
-        height, width = row["size_hw"]
+        height, width = coded_size(row["size_hw"])
+        masks, surfaces = row["masks"], tuple(row["surfaces"])
+        if len(masks) != len(surfaces):
+            raise InvalidInputError(
+                f"regions must have a surface and a mask for each track, got {len(surfaces)} and {len(masks)}; the "
+                "data is damaged"
+            )
         owners = np.full((height, width), -1, np.int32)
-        for number, mask in enumerate(row["masks"]):
+        for number, mask in enumerate(masks):
             if mask is None:
                 continue
             if list(mask["size"]) != [height, width]:
@@ -77,4 +84,4 @@ class TrackRegions:
                     "is damaged"
                 )
             owners[decode_mask({"size": mask["size"], "counts": expand_counts(mask["counts"])})] = number
-        return cls(owners, tuple(row["surfaces"]))
+        return cls(owners, surfaces)

@@ -230,10 +230,11 @@ class SegmentationMap:
                 f"segmentation scores must have the labels' shape {labels.shape}, got {self.scores.shape}; "
                 "resize both to the frame"
             )
-        if labels.size and int(labels.max()) >= len(self.class_names):
+        lowest, highest = (int(labels.min()), int(labels.max())) if labels.size else (0, -1)
+        if lowest < 0 or highest >= len(self.class_names):
             raise InvalidInputError(
-                f"segmentation labels must be < {len(self.class_names)} (the class names), got {int(labels.max())}; "
-                "give a name for each class"
+                f"segmentation labels must be < {len(self.class_names)} (the class names) and not negative, got "
+                f"{lowest} to {highest}; give a name for each class"
             )
 
 
@@ -320,11 +321,27 @@ class FrameResult:
     classification: Classification | None = None
     regions: TrackRegions | None = None
 
-    def to_dict(self, *, embeddings: bool = False, segmentation: bool = True) -> dict[str, Any]:
-        """Return plain JSON data; ``from_dict`` restores an equal value.
+    def __post_init__(self) -> None:
+        regions = self.regions
+        if regions is None:
+            return
+        if self.tracks is None or len(regions) != len(self.tracks):
+            tracks = "no tracks" if self.tracks is None else f"{len(self.tracks)} tracks"
+            raise InvalidInputError(
+                f"a frame's regions must be those of its tracks, got {len(regions)} regions and {tracks}; select rows "
+                "of both alike"
+            )
+        if regions.owners.shape != self.size_hw:
+            raise InvalidInputError(
+                f"a frame's regions must have its size {self.size_hw}, got {regions.owners.shape}; make them from the "
+                "segmentation of the frame itself"
+            )
 
-        Embeddings are long and are left out unless asked for. A segmentation map is written as run lengths, unless it
-        is not wanted: a street scene's takes some 50 kB.
+    def to_dict(self, *, embeddings: bool = False, segmentation: bool = True) -> dict[str, Any]:
+        """Return plain JSON data, from which ``from_dict`` restores the value without what is too long for JSON.
+
+        Embeddings are left out unless asked for, the scores of a segmentation always: a number a pixel. Its labels are
+        written as run lengths, unless they are not wanted: a street scene's take some 50 kB.
         """
         from vision.geometry.rle import encode_label_map
 
@@ -348,7 +365,11 @@ class FrameResult:
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
-        """Rebuild the value that ``to_dict`` wrote; raises InvalidInputError when a field is missing or malformed."""
+        """Rebuild the value that ``to_dict`` wrote; the scores of a segmentation are None, for it leaves them out.
+
+        Raises:
+            InvalidInputError: a field is missing or malformed, or two contradict each other.
+        """
         from vision.geometry.rle import decode_label_map
         from vision.regions import TrackRegions
 
@@ -369,8 +390,12 @@ class FrameResult:
                 classification=None if classification is None else _classification_from_dict(classification),
                 regions=None if regions is None else TrackRegions.from_dict(regions),
             )
-        except (KeyError, TypeError, IndexError) as exc:
-            raise InvalidInputError(f"a frame result needs the fields that to_dict writes, failed at {exc!r}") from exc
+        except InvalidInputError:
+            raise
+        except (KeyError, TypeError, IndexError, ValueError, OverflowError, AttributeError) as exc:
+            raise InvalidInputError(
+                f"a frame result needs the fields that to_dict writes, failed at {exc!r}; write it again"
+            ) from exc
 
 
 def _detections_to_dict(detections: Detections, *, embeddings: bool) -> dict[str, Any]:

@@ -113,7 +113,8 @@ def test_json_gives_an_equal_value() -> None:
     owners = np.random.default_rng(0).integers(-1, 3, (37, 53)).astype(np.int32)
     owners[owners == 1] = 0
     value = TrackRegions(owners, ("road", None, "pavement"))
-    row = orjson.loads(orjson.dumps(FrameResult(0, size_hw=(37, 53), regions=value).to_dict()))
+    followed = tracks(*[(0, 0, 9, 9)] * 3)
+    row = orjson.loads(orjson.dumps(FrameResult(0, size_hw=(37, 53), tracks=followed, regions=value).to_dict()))
     assert row["regions"]["masks"][1] is None
     again = FrameResult.from_dict(row).regions
     assert again is not None
@@ -133,6 +134,44 @@ def test_damaged_masks_are_refused() -> None:
         TrackRegions.from_dict({**row, "size_hw": [5, 4]})
     with pytest.raises(InvalidInputError, match="must sum to"):
         TrackRegions.from_dict({**row, "masks": [{"size": [4, 4], "counts": "01"}]})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"size_hw": [60000, 60000], "surfaces": [], "masks": []}, "at most 100000000 pixels"),
+        ({"size_hw": [-4, -4], "masks": [None]}, "a height and a width"),
+        ({"masks": []}, "got 1 and 0"),
+        ({"masks": [None, None]}, "got 1 and 2"),
+    ],
+)
+def test_forged_regions_are_refused(change: dict[str, object], words: str) -> None:
+    row = TrackRegions(np.zeros((4, 4), np.int32), ("road",)).to_dict()
+    with pytest.raises(InvalidInputError, match=words):
+        TrackRegions.from_dict({**row, **change})
+
+
+def test_regions_are_those_of_the_frame_and_its_tracks() -> None:
+    regions = TrackRegions(np.zeros((4, 4), np.int32), ("road",))
+    one = tracks((0, 0, 4, 4))
+    row = FrameResult(0, size_hw=(4, 4), tracks=one, regions=regions).to_dict()
+    for followed, words in ((None, "no tracks"), (tracks(), "1 regions and 0 tracks")):
+        with pytest.raises(InvalidInputError, match=words):
+            FrameResult(0, size_hw=(4, 4), tracks=followed, regions=regions)
+    for size_hw in ((9, 9), None):
+        with pytest.raises(InvalidInputError, match=r"must have its size .*, got \(4, 4\)"):
+            FrameResult(0, size_hw=size_hw, tracks=one, regions=regions)
+        with pytest.raises(InvalidInputError, match="must have its size"):
+            FrameResult.from_dict({**row, "size_hw": size_hw})
+
+
+def test_scores_of_a_segmentation_are_not_in_json() -> None:
+    scene = street()
+    scored = SegmentationMap(scene.labels, CLASSES, np.ones(scene.labels.shape, np.float32))
+    again = FrameResult.from_dict(FrameResult(0, size_hw=(100, 200), segmentation=scored).to_dict()).segmentation
+    assert again is not None
+    np.testing.assert_array_equal(again.labels, scene.labels)
+    assert again.scores is None
 
 
 @pytest.mark.parametrize(
