@@ -220,6 +220,7 @@ def test_what_exists_is_kept(run: Run, pictures: Path, tmp_path: Path) -> None:
         (("--classes", "rood"), 2, "did you mean 'road'"),
         (("--classes", "road,road"), 2, "must differ"),
         (("--tile", "32", "--overlap", "0.95"), 2, "overlap"),
+        (("--tile", "1"), 2, "at least 32 pixels, got 1"),
         (("--weights", "a.pth"), 2, "has weights of its own"),
         (("--set", "segmentation.max_batch=0"), 2, "max_batch"),
         (("--set", "segmentation.model=fcn_resnet51"), 1, "did you mean 'fcn_resnet50'"),

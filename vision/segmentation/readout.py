@@ -58,6 +58,12 @@ def probabilities_of(logits_HWK: FloatArray) -> FloatArray:  # noqa: N803
     return np.asarray(1 / np.exp(logits_HWK - highest).sum(axis=2), np.float32)
 
 
+def summed_probabilities(logits_NK: FloatArray, chosen: npt.NDArray[np.bool_]) -> FloatArray:  # noqa: N803
+    """Return float32 [N]: the softmax probabilities of the ``chosen`` classes bool [K] together."""
+    shares = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
+    return np.asarray(shares[:, chosen].sum(axis=1) / shares.sum(axis=1), np.float32)
+
+
 class Reading:
     """What becomes of logits: labels, with the classes that are wanted, and probabilities if asked for.
 
@@ -65,7 +71,7 @@ class Reading:
         class_names: of the logits' channels.
         kept: classes that keep their pixels, labelled 1, 2, ... in this order; all others are label 0, "other". Empty
             keeps all under their own numbers.
-        scores: whether a map has the probability of each pixel's class.
+        scores: whether a map has the probability of each pixel's class; that of "other" is the sum over its classes.
 
     Raises:
         ConfigError: a kept class that is none, or twice.
@@ -82,9 +88,13 @@ class Reading:
     def read(self, logits_HWK: FloatArray) -> SegmentationMap:  # noqa: N803 - shape suffix
         """Return the map of logits [H, W, K]."""
         labels = labels_of(logits_HWK)
+        scores = probabilities_of(logits_HWK) if self.scores else None
         if self._label_of is not None:
             labels = np.asarray(self._label_of[labels])
-        return SegmentationMap(labels, self.output_names, probabilities_of(logits_HWK) if self.scores else None)
+            if scores is not None:
+                others = labels == 0
+                scores[others] = summed_probabilities(logits_HWK[others], self._label_of == 0)
+        return SegmentationMap(labels, self.output_names, scores)
 
 
 def check_classes(kept: Sequence[str], class_names: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -77,7 +77,8 @@ class EngineSegmenter:
         Raises:
             StateError: the segmenter was closed.
         """
-        return [self.reading.read(logits) for logits in self.logits(frames)]
+        maps = {row: self.reading.read(logits) for row, logits in self.each_logits(frames)}
+        return [maps[row] for row in range(len(frames))]
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -85,14 +86,20 @@ class EngineSegmenter:
         return self.reading.output_names
 
     def logits(self, frames: Sequence[Frame]) -> list[FloatArray]:
-        """Return logits float32 [H, W, K] a frame, at its own size."""
+        """Return logits float32 [H, W, K] a frame, at its own size; those of all frames are in memory at once."""
+        results = dict(self.each_logits(frames))
+        return [results[row] for row in range(len(frames))]
+
+    def each_logits(self, frames: Sequence[Frame]) -> Iterator[tuple[int, FloatArray]]:
+        """Yield row and logits float32 [H, W, K] of each frame, those of one network input after the other.
+
+        Logits take some 90 MB of a frame of 1080p: whoever drops them before asking on holds one frame's alone.
+        """
         letterboxes = [self.letterbox(frame) for frame in frames]
-        results: dict[int, FloatArray] = {}
         for rows in batches_of(letterboxes, self.max_batch):
             batch = np.stack([preprocess(frames[row].image, letterboxes[row], self.normalization) for row in rows])
             for row, coarse in zip(rows, self._run(batch), strict=True):
-                results[row] = full_logits(coarse, letterboxes[row])
-        return [results[row] for row in range(len(frames))]
+                yield row, full_logits(coarse, letterboxes[row])
 
     def letterbox(self, frame: Frame) -> Letterbox:
         """Return how a frame becomes the network's input."""

@@ -29,7 +29,7 @@ class TiledSegmenter:
 
     def segment(self, frames: Sequence[Frame]) -> list[SegmentationMap]:
         """Return one map a frame, one frame after the other: a picture's tiles are batch enough."""
-        return [self._segmenter.reading.read(logits) for logits in self.logits(frames)]
+        return [self._segmenter.reading.read(self._picture(frame)) for frame in frames]
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ class TiledSegmenter:
         return self._segmenter.class_names
 
     def logits(self, frames: Sequence[Frame]) -> list[FloatArray]:
-        """Return logits float32 [H, W, K] a frame."""
+        """Return logits float32 [H, W, K] a frame; those of all frames are in memory at once."""
         return [self._picture(frame) for frame in frames]
 
     def close(self) -> None:
@@ -60,7 +60,8 @@ class TiledSegmenter:
                 Frame(np.ascontiguousarray(frame.image[top:bottom, left:right]), frame.index, None, frame.source)
                 for top, left, bottom, right in chunk
             ]
-            for (top, left, bottom, right), logits in zip(chunk, self._segmenter.logits(cuts), strict=True):
+            for row, logits in self._segmenter.each_logits(cuts):
+                top, left, bottom, right = chunk[row]
                 fade = tile_weights(bottom - top, right - left)
                 total[top:bottom, left:right] += logits * fade
                 weight[top:bottom, left:right] += fade

@@ -79,7 +79,23 @@ def test_kept_classes_get_new_numbers_in_their_order() -> None:
     assert found.class_names == some.output_names == ("other", "sky", "road")
     np.testing.assert_array_equal(found.labels, np.array([2, 0, 1])[everything.labels])
     assert everything.scores is None
-    np.testing.assert_array_equal(found.scores, probabilities_of(values))
+    shares = torch.from_numpy(values).softmax(dim=2).numpy()
+    named = found.labels > 0
+    assert named.any()
+    assert not named.all()
+    np.testing.assert_array_equal(found.scores[named], probabilities_of(values)[named])
+    np.testing.assert_allclose(found.scores[~named], shares[:, :, 1][~named], rtol=1e-5)
+
+
+def test_the_probability_of_other_is_that_of_all_its_classes() -> None:
+    values = logits((8, 8))
+    found = Reading(NAMES, kept=("sky",), scores=True).read(values)
+    other = found.labels == 0
+    shares = torch.from_numpy(values).softmax(dim=2).numpy()
+    np.testing.assert_allclose(found.scores[other], 1 - shares[:, :, 2][other], rtol=1e-5)
+    assert (found.scores[other] > probabilities_of(values)[other]).all()
+    everything = Reading(NAMES, kept=NAMES, scores=True).read(values)
+    np.testing.assert_array_equal(everything.scores, probabilities_of(values))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vision.errors import StateError
+from vision.errors import ConfigError, StateError
 from vision.runtime.preprocess import Normalization
 from vision.segmentation.config import SegmenterConfig
+from vision.segmentation.readout import Reading
 from vision.segmentation.segmenter import EngineSegmenter
 from vision.segmentation.tiles import TiledSegmenter, tile_starts, tile_weights
-from vision.types import FloatArray, Frame
+from vision.types import FloatArray, Frame, SegmentationMap
 
 NAMES = ("red", "green", "blue")
 
@@ -48,16 +51,14 @@ def frame(size_hw: tuple[int, int], seed: int = 0) -> Frame:
 
 @settings(deadline=None, max_examples=25)
 @given(
-    size_hw=st.tuples(st.integers(1, 60), st.integers(1, 60)),
-    tile=st.integers(1, 40),
+    size_hw=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    tile=st.integers(32, 60),
     overlap=st.floats(0, 0.9),
     max_batch=st.integers(1, 5),
 )
 def test_tiles_of_a_pointwise_network_are_the_whole(
     size_hw: tuple[int, int], tile: int, overlap: float, max_batch: int
 ) -> None:
-    # Tiles of a few pixels that share nine tenths are thousands.
-    overlap = overlap if tile > 8 else min(overlap, 0.5)
     engine = Pointwise()
     plain, tiled = make(engine, multiple=8, tile=tile, tile_overlap=overlap, max_batch=max_batch)
     (expected,) = plain.logits([frame(size_hw)])
@@ -108,9 +109,37 @@ def test_a_picture_smaller_than_a_tile_is_one_call() -> None:
         tiled.segment([frame((4, 4))])
 
 
+def test_one_pictures_logits_are_held_at_a_time() -> None:
+    """Only then does max_batch bound the memory: logits at full size are far larger than what the network takes."""
+    alive: set[int] = set()
+    most = []
+
+    class Counted(Reading):
+        def read(self, logits_HWK: FloatArray) -> SegmentationMap:  # noqa: N803
+            gc.collect()
+            alive.add(id(logits_HWK))
+            weakref.finalize(logits_HWK, alive.discard, id(logits_HWK))
+            most.append(len(alive))
+            return super().read(logits_HWK)
+
+    for size_hw in ((20, 30), (50, 70)):
+        plain, tiled = make(Pointwise(), tile=32)
+        plain.reading = Counted(NAMES)
+        frames = [frame(size_hw, seed) for seed in range(6)]
+        for segmenter in (plain, tiled):
+            assert [found.labels.shape for found in segmenter.segment(frames)] == [size_hw] * 6
+    assert max(most) <= 2
+
+
 def test_labels_and_names_are_the_segmenters() -> None:
     engine = Pointwise()
-    plain, tiled = make(engine, tile=16)
-    maps: Sequence[np.ndarray] = [each.segment([frame((50, 33))])[0].labels for each in (plain, tiled)]
+    plain, tiled = make(engine, tile=32)
+    maps: Sequence[np.ndarray] = [each.segment([frame((70, 33))])[0].labels for each in (plain, tiled)]
     np.testing.assert_array_equal(*maps)
     assert tiled.class_names == NAMES
+
+
+@pytest.mark.parametrize("tile", [-1, 1, 31])
+def test_tiles_of_a_few_pixels_are_refused(tile: int) -> None:
+    with pytest.raises(ConfigError, match=rf"tile must be 0 \(off\) or at least 32 pixels, got {tile}"):
+        SegmenterConfig(tile=tile)
