@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from vision.errors import ConfigError
 from vision.segmentation.losses import balanced_weights
 from vision.training.datasets.segmentation import MaskedParts
-from vision.training.datasets.segmentation_data import load_segmentation_data
+from vision.training.datasets.segmentation_data import SegmentationData, load_segmentation_data
 from vision.training.export_segmenter import export_segmenter
 from vision.training.recipe import Parts, Recipe
 from vision.training.report.write import report_run
@@ -40,9 +40,7 @@ def prepare_segmenter(config: SegmenterTrainingConfig) -> Callable[[SegmenterTra
         ignore=config.ignore,
         palette=config.palette,
     )
-    weights = None
-    if config.class_weights != "none":
-        weights = balanced_weights(torch.from_numpy(data.counts).float(), kind=config.class_weights)
+    weights = None if config.class_weights == "none" else _weights(data, config.class_weights)
 
     def make(config: SegmenterTrainingConfig) -> Parts:
         task = SegmenterTask(config, data.format, data.val, weights)
@@ -76,6 +74,15 @@ def prepare_segmenter(config: SegmenterTrainingConfig) -> Callable[[SegmenterTra
         )
 
     return make
+
+
+def _weights(data: SegmentationData, kind: str) -> torch.Tensor:
+    """Return the weight [K] of each class in the loss; a class that is ignored has no share in the frequencies."""
+    counts = torch.from_numpy(data.counts).float()
+    learnt = torch.arange(len(counts)) != data.format.ignore
+    weights = torch.ones_like(counts)
+    weights[learnt] = balanced_weights(counts[learnt], kind=kind)
+    return weights
 
 
 def _export(config: SegmenterTrainingConfig, parts: Parts) -> None:

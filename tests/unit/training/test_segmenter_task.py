@@ -16,7 +16,8 @@ from tiny_run import DisturbanceError, assert_same_state, checkpoint
 
 from vision.errors import ConfigError
 from vision.training.datasets.masks import MaskFormat
-from vision.training.fit_segmenter import SEGMENTER, prepare_segmenter
+from vision.training.datasets.segmentation_data import SegmentationData
+from vision.training.fit_segmenter import SEGMENTER, _weights, prepare_segmenter
 from vision.training.probe import run_steps
 from vision.training.run import train
 from vision.training.segmenter_config import SegmenterTrainingConfig
@@ -135,6 +136,17 @@ def test_a_staged_run_resumes_exactly(
     monkeypatch.undo()
     train(UNEXPORTED, config)
     assert_same_state(tmp_path / "part" / "last.ckpt", whole / "last.ckpt")
+
+
+def test_an_ignored_class_has_no_share_in_the_weights(data: Path, tmp_path: Path) -> None:
+    """Of three classes the first is ignored: the others weigh what they would without it."""
+    form = MaskFormat(("void", "up", "down"), ignore=0)
+    for kind, counts, expected in (
+        ("balanced", [0, 300, 100], [1, 2 / 3, 2]),
+        ("median", [0, 300, 100], [1, 1 / 3, 1]),
+    ):
+        weights = _weights(SegmentationData((), (), form, np.array(counts)), kind)
+        assert weights.tolist() == pytest.approx(expected)
 
 
 def test_upsampling_that_learns_learns(data: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vision.errors import InvalidInputError
+from vision.io.writers.images import safe_relative_path
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def _voc_list(folder: Path, part: str) -> tuple[MaskedPicture, ...]:
             )
         return ()
     pairs = []
-    for name in dict.fromkeys(path.read_text(encoding="utf-8").split()):
+    for name in dict.fromkeys(_read_list(path)):
         pair = MaskedPicture(folder / "JPEGImages" / f"{name}.jpg", folder / VOC_MASKS / f"{name}.png")
         for file in (pair.image, pair.mask):
             if not file.is_file():
@@ -108,3 +109,21 @@ def _voc_list(folder: Path, part: str) -> tuple[MaskedPicture, ...]:
     if not pairs:
         raise InvalidInputError(f"{path} must name pictures, one a line, found none; add some", path=path)
     return tuple(pairs)
+
+
+def _read_list(path: Path) -> list[str]:
+    """Return the names in a list of Pascal VOC; each stays below the folders that it is looked for in."""
+    try:
+        names = path.read_text(encoding="utf-8-sig").split()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InvalidInputError(
+            f"{path} must be UTF-8 text of picture names, one a line: {exc}; save it so", path=path
+        ) from exc
+    for name in names:
+        try:
+            safe_relative_path(name)
+        except InvalidInputError as exc:
+            raise InvalidInputError(
+                f"{path} must name pictures in JPEGImages/ without suffix, got {name!r}; correct that line", path=path
+            ) from exc
+    return names

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vision.errors import InvalidInputError, MediaError
-from vision.io.image_header import read_image_header
-from vision.io.images import DECODE_ERRORS
-from vision.training.datasets.mask_layouts import MaskedPicture, log
+from vision.errors import InvalidInputError, LimitExceededError, MediaError
+from vision.io.image_header import ImageHeader, read_image_header
+from vision.io.images import DECODE_ERRORS, DEFAULT_LIMITS, ImageLimits, find_plugin
+from vision.training.datasets.mask_layouts import MaskedPicture
 from vision.training.datasets.palettes import Palette, labels_of_colours
+
+log = logging.getLogger(__name__)
 
 Labels = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
@@ -39,36 +43,121 @@ class MaskFormat:
     palette: Palette | None = None
 
 
-def read_mask(path: Path, form: MaskFormat) -> Labels:
+def read_mask(
+    path: Path, form: MaskFormat, *, picture: ImageHeader | None = None, limits: ImageLimits = DEFAULT_LIMITS
+) -> Labels:
     """Return the labels uint8 [H, W] of a mask file.
 
+    Args:
+        path: PNG, BMP, TIFF, GIF or lossless WebP.
+        form: what its numbers or colours mean.
+        picture: head of the picture that it belongs to; a mask of another size is refused before it is decoded.
+        limits: largest size accepted, checked before decoding too.
+
     Raises:
-        InvalidInputError: it is no picture, a JPEG, coloured where numbers are expected, or has a value or colour that
-            is neither a class nor ``ignore``; names the file and the remedy.
+        LimitExceededError: more bytes or pixels than allowed.
+        InvalidInputError: it is no picture, of a lossy format or of another size, coloured where numbers are expected,
+            or has a value or colour that is neither a class nor ``ignore``; names the file and the remedy.
     """
     try:
-        with Image.open(path) as picture:
-            kind, mode = picture.format, picture.mode
+        with path.open("rb") as file:
+            data = file.read(limits.max_bytes + 1)
+        with _open(data) as image:
+            _refuse_lossy(path, image, data)
+            _check_size(path, image.size, len(data), limits)
+            if picture is not None:
+                _compare_sizes(path, image.size, picture)
+            mode = image.mode
             coloured = form.palette is not None and mode in _COLOUR_MODES
-            values = np.asarray(picture.convert("RGB") if coloured and mode != "RGB" else picture)
-    except (*DECODE_ERRORS, Image.DecompressionBombError) as exc:
+            values = np.asarray(image.convert("RGB") if coloured and mode != "RGB" else image)
+    except DECODE_ERRORS as exc:
+        if isinstance(exc, InvalidInputError):
+            raise
         raise InvalidInputError(f"the mask {path} cannot be read: {exc}; mend or remove it", path=path) from exc
-    if kind == "JPEG":
+    if not coloured or form.palette is None:
+        return _checked(path, mode, values, form)
+    labels, foreign = labels_of_colours(values, form.palette, form.ignore)
+    _check_colours(path, foreign, form.palette)
+    return labels
+
+
+def _open(data: bytes) -> Image.Image:
+    """Return the lazily opened picture; Image.open would try every format that Pillow knows, Ghostscript's too."""
+    plugin = find_plugin(data)
+    if plugin is None:
+        found = f"bytes that begin with {data[:8]!r}" if data else "an empty file"
+        raise ValueError(f"it must be a PNG, BMP, TIFF, GIF or lossless WebP, got {found}")
+    return plugin(io.BytesIO(data))
+
+
+def _refuse_lossy(path: Path, image: Image.Image, data: bytes) -> None:
+    kind = "a JPEG" if image.format == "JPEG" else ""
+    if image.format == "TIFF" and "jpeg" in str(image.info.get("compression", "")):
+        kind = "a TIFF with JPEG compression"
+    elif image.format == "WEBP" and _is_lossy_webp(data):
+        kind = "a lossy WebP"
+    if kind:
         raise InvalidInputError(
-            f"the mask {path} must keep every value exactly, got a JPEG, which changes them at all borders; save masks "
+            f"the mask {path} must keep every value exactly, got {kind}, which changes them at all borders; save masks "
             "as PNG from their source (a JPEG turned into a PNG stays wrong)",
             path=path,
         )
-    if coloured and form.palette is not None:
-        labels, foreign = labels_of_colours(values, form.palette, form.ignore)
-        if foreign is not None:
-            raise InvalidInputError(
-                f"the mask {path} must have the colours of the palette alone, got {foreign}; add it to the palette, or "
-                "save the mask without smoothing",
-                path=path,
-            )
-        return labels
-    return _checked(path, mode, values, form)
+
+
+def _is_lossy_webp(data: bytes) -> bool:
+    """Return whether the chunks of a WebP file hold a lossy picture; lossless ones are called "VP8L"."""
+    at = 12
+    while at + 8 <= len(data):
+        kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        if kind == b"VP8 ":
+            return True
+        # A picture of an animation lies within a chunk, behind 16 bytes that place it; others are padded to be even.
+        at += 8 + (16 if kind == b"ANMF" else size + size % 2)
+    return False
+
+
+def _check_size(path: Path, size_wh: tuple[int, int], n_bytes: int, limits: ImageLimits) -> None:
+    width, height = size_wh
+    if n_bytes <= limits.max_bytes and width * height <= limits.max_pixels:
+        return
+    raise LimitExceededError(
+        f"the mask {path} must have at most {limits.max_pixels} pixels and {limits.max_bytes} bytes, got {width} x "
+        f"{height} in {'more' if n_bytes > limits.max_bytes else n_bytes} bytes; scale picture and mask down, or cut "
+        "both into parts",
+        path=path,
+    )
+
+
+def _compare_sizes(path: Path, size_wh: tuple[int, int], picture: ImageHeader) -> None:
+    width, height = picture.size_wh
+    if size_wh == (width, height):
+        return
+    turned = size_wh == picture.stored_wh
+    remedy = "turn it as the picture's EXIF says" if turned else "save it at the picture's size, without smoothing"
+    raise InvalidInputError(
+        f"the mask {path} must have the size of its picture, {width} x {height}, got {size_wh[0]} x {size_wh[1]}; "
+        f"{remedy}",
+        path=path,
+    )
+
+
+def _check_colours(path: Path, foreign: Sequence[tuple[int, int, int]], palette: Palette) -> None:
+    """Refuse colours that a palette does not name, or more of them than it forgives."""
+    if len(foreign) <= palette.most_others:
+        return
+    if palette.others:
+        raise InvalidInputError(
+            f"the mask {path} must have the colours of the palette and at most {palette.most_others} others, got "
+            f"{len(foreign)} others, first {foreign[0]}; save it as PNG from its source, without smoothing (one that "
+            "was a JPEG once stays wrong)",
+            path=path,
+        )
+    more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+    raise InvalidInputError(
+        f"the mask {path} must have the colours of the palette alone, got {foreign[0]}{more}; add it to the palette "
+        "(under the name ignore if it is no class), or save the mask without smoothing",
+        path=path,
+    )
 
 
 def _checked(path: Path, mode: str, values: npt.NDArray[Any], form: MaskFormat) -> Labels:
@@ -121,21 +210,11 @@ def check_masks(pairs: Sequence[MaskedPicture], form: MaskFormat) -> Counts:
 def _look_at(pair: MaskedPicture, form: MaskFormat) -> Counts | InvalidInputError:
     """Return the pixels of each value of a mask, or what is wrong with it or with its picture."""
     try:
-        header = read_image_header(pair.image)
-        labels = read_mask(pair.mask, form)
-    except InvalidInputError as exc:
-        if not isinstance(exc, MediaError):
-            return exc
+        labels = read_mask(pair.mask, form, picture=read_image_header(pair.image))
+    except MediaError as exc:
         return InvalidInputError(f"the picture {pair.image} cannot be read: {exc}; mend or remove it", path=pair.image)
-    width, height = header.size_wh
-    if labels.shape != (height, width):
-        turned = labels.shape == header.stored_wh[::-1]
-        remedy = "turn it as the picture's EXIF says" if turned else "save it at the picture's size, without smoothing"
-        return InvalidInputError(
-            f"the mask {pair.mask} must have the size of its picture, {width} x {height}, got {labels.shape[1]} x "
-            f"{labels.shape[0]}; {remedy}",
-            path=pair.mask,
-        )
+    except InvalidInputError as exc:
+        return exc
     counts = np.bincount(labels.ravel(), minlength=256).astype(np.int64)
     if counts[form.ignore] == labels.size:
         return InvalidInputError(

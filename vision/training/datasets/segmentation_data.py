@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vision.errors import InvalidInputError
-from vision.training.datasets.mask_layouts import VOC_MASKS, MaskedPicture, find_parts, log
+from vision.training.datasets.mask_layouts import VOC_MASKS, MaskedPicture, find_parts
 from vision.training.datasets.masks import Counts, MaskFormat, check_masks, read_mask
 from vision.training.datasets.palettes import VOC_NAMES, Palette, find_palette
 from vision.training.datasets.pictures import load_rgb
 from vision.training.datasets.split import hold_out
+
+log = logging.getLogger(__name__)
 
 NAMES_FILE = "classes.txt"
 MOST_CLASSES = 256
@@ -28,7 +31,7 @@ class SegmentationData:
     Attributes:
         train, val: pictures with their masks, all checked.
         format: how the masks are read.
-        counts: pixels of each class in the training masks, int64 [K].
+        counts: pixels of each class in the training masks, int64 [K]; 0 for a class that is ``format.ignore``.
     """
 
     train: tuple[MaskedPicture, ...]
@@ -64,6 +67,7 @@ def load_segmentation_data(
         for _ in pool.map(lambda pair: load_rgb(pair.image).shape, val):
             pass
     _check_classes(counts, form, data)
+    counts[form.ignore] = 0  # it may be the number of a class: masks of which 0 is "unlabelled"
     return SegmentationData(train, val, form, counts[: len(form.class_names)])
 
 
@@ -99,7 +103,7 @@ def class_names_of(
     """Return the name of each label: those that are given or that the data says, or numbers up to the highest value.
 
     Raises:
-        InvalidInputError: fewer than two or more than 256 classes, one name twice, or not as many as colours.
+        InvalidInputError: fewer than two or more than 256 classes, one name twice, or not as many as in the palette.
     """
     names, file = named_classes(data, classes, palette) or _numbered(pairs, ignore), data / NAMES_FILE
     if not 2 <= len(names) <= MOST_CLASSES:
@@ -115,7 +119,7 @@ def class_names_of(
         )
     if palette is not None and len(names) != len(palette.colours):
         raise InvalidInputError(
-            f"there must be a name for each of the {len(palette.colours)} colours of the palette, got {len(names)}; "
+            f"there must be a name for each of the {len(palette.colours)} classes of the palette, got {len(names)}; "
             "leave the names out to take the palette's",
             path=data,
         )
@@ -157,13 +161,13 @@ def _numbered(pairs: Sequence[MaskedPicture], ignore: int) -> tuple[str, ...]:
 
 
 def _check_classes(counts: Counts, form: MaskFormat, data: Path) -> None:
-    """Refuse training masks of one class, and name the classes that none of them has."""
-    names = form.class_names
-    absent = [name for label, name in enumerate(names) if not counts[label]]
-    if len(names) - len(absent) < 2:
-        present = next((name for label, name in enumerate(names) if counts[label]), "none")
+    """Refuse training masks of one class besides ``ignore``, and name the classes that none of them has."""
+    learnt = {name: counts[label] > 0 for label, name in enumerate(form.class_names) if label != form.ignore}
+    absent = [name for name, occurs in learnt.items() if not occurs]
+    if len(learnt) - len(absent) < 2:
+        present = next((name for name, occurs in learnt.items() if occurs), "none")
         ignored = int(counts[form.ignore])
-        hint = f"; {ignored} pixels are {form.ignore} and ignored" if ignored and form.ignore >= len(names) else ""
+        hint = f"; {ignored} pixels are {form.ignore} and ignored" if ignored else ""
         raise InvalidInputError(
             f"the training masks of {data} must show at least two classes, got {present} alone{hint}; binary masks are "
             "0 and 1, not 0 and 255",

@@ -20,7 +20,7 @@ from vision.palette import mask_palette
 from vision.segmentation.segmenter import Segmenter
 from vision.training.datasets.mask_layouts import MaskedPicture
 from vision.training.datasets.masks import MaskFormat, read_mask
-from vision.training.datasets.palettes import Palette
+from vision.training.datasets.palettes import IGNORED_NAME, Colour, Palette
 from vision.training.datasets.pictures import load_rgb
 from vision.training.report.answers import ANSWERS_FOLDER, load_arrays, save_arrays
 from vision.types import FloatArray, Frame, IntArray
@@ -94,8 +94,6 @@ def load_segmentation(out: Path) -> SegmenterAnswers | None:
     table = load_arrays(out, SEGMENTATION_FILE)
     if table is None:
         return None
-    colours = tuple((int(red), int(green), int(blue)) for red, green, blue in table["palette_colours"])
-    palette = Palette(_texts(table["palette_names"]), colours, bool(table["palette_others"])) if colours else None
     images, masks = (tuple(map(Path, _texts(table[key]))) for key in ("images", "masks"))
     folder = out / ANSWERS_FOLDER / FOUND_FOLDER
     return SegmenterAnswers(
@@ -104,7 +102,7 @@ def load_segmentation(out: Path) -> SegmenterAnswers | None:
         border_f1=table["border_f1"],
         accuracy=table["accuracy"],
         pictures=tuple(map(MaskedPicture, images, masks)),
-        form=MaskFormat(_texts(table["mask_names"]), int(table["ignore"]), palette),
+        form=MaskFormat(_texts(table["mask_names"]), int(table["ignore"]), _palette_of(table)),
         found=tuple(folder / name for name in _texts(table["found"])),
     )
 
@@ -118,6 +116,8 @@ def _save(
     found: Sequence[Path],
 ) -> None:
     palette = form.palette or Palette((), ())
+    owned = [(name, colour) for name, colours in zip(palette.names, palette.colours, strict=True) for colour in colours]
+    owned += [(IGNORED_NAME, colour) for colour in palette.ignored]
     save_arrays(
         out,
         SEGMENTATION_FILE,
@@ -130,8 +130,8 @@ def _save(
         found=np.asarray([path.name for path in found], np.str_),
         mask_names=np.asarray(form.class_names, np.str_),
         ignore=np.asarray(form.ignore),
-        palette_names=np.asarray(palette.names, np.str_),
-        palette_colours=np.asarray(palette.colours, np.int64).reshape(-1, 3),
+        palette_names=np.asarray([name for name, _ in owned], np.str_),
+        palette_colours=np.asarray([colour for _, colour in owned], np.int64).reshape(-1, 3),
         palette_others=np.asarray(palette.others),
     )
 
@@ -144,6 +144,17 @@ def _write_mask(path: Path, labels: npt.NDArray[np.integer[Any]], class_names: S
     mask.save(output.file, "PNG", compress_level=3)
     output.commit()
     return path
+
+
+def _palette_of(table: dict[str, npt.NDArray[Any]]) -> Palette | None:
+    """Return the palette whose colours were kept with a name each; classes in the order of their first."""
+    colours: dict[str, list[Colour]] = {IGNORED_NAME: []}
+    for name, (red, green, blue) in zip(_texts(table["palette_names"]), table["palette_colours"], strict=True):
+        colours.setdefault(name, []).append((int(red), int(green), int(blue)))
+    ignored = tuple(colours.pop(IGNORED_NAME))
+    if not colours:
+        return None
+    return Palette(tuple(colours), tuple(map(tuple, colours.values())), ignored, bool(table["palette_others"]))
 
 
 def _texts(values: npt.NDArray[np.str_]) -> tuple[str, ...]:

@@ -62,11 +62,26 @@ def test_voc_takes_its_lists(tmp_path):
         ({"train": None}, r"train\.txt, found no such file; write"),
         ({"train": "\n"}, r"train\.txt must name pictures, one a line, found none; add"),
         ({"val": "d"}, r"val\.txt names d, but there is no .*d\.jpg; put it there"),
+        (
+            {"train": "a\n../../b\n"},
+            r"train\.txt must name pictures in JPEGImages/ .*got '\.\./\.\./b'; correct that line",
+        ),
+        ({"val": "/etc/a"}, r"val\.txt must name pictures in JPEGImages/ .*got '/etc/a'; correct that line"),
     ],
 )
 def test_voc_lists_that_cannot_be_used(tmp_path, lists, message):
     with pytest.raises(InvalidInputError, match=message):
         find_parts(voc(tmp_path, **lists))
+
+
+def test_a_voc_list_that_is_no_utf8(tmp_path):
+    path = voc(tmp_path) / "ImageSets" / "Segmentation" / "train.txt"
+    path.write_bytes(b"stra\xdfe\n")
+    with pytest.raises(InvalidInputError, match=r"train\.txt must be UTF-8 text of picture names.*save it so") as error:
+        find_parts(tmp_path)
+    assert error.value.path == path
+    path.write_text("\ufeffa\n", encoding="utf-8")
+    assert names(find_parts(tmp_path)[0]) == [("a.jpg", "a.png")]
 
 
 def test_voc_without_a_val_list_has_no_val_part(tmp_path):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vision.errors import InvalidInputError
+from vision.errors import InvalidInputError, LimitExceededError
+from vision.io.images import ImageLimits
 from vision.training.datasets.mask_layouts import MaskedPicture
 from vision.training.datasets.masks import MaskFormat, check_masks, read_mask
-from vision.training.datasets.palettes import find_palette, voc_colours
+from vision.training.datasets.palettes import CAMVID, find_palette, voc_colours
 
 THREE = MaskFormat(("road", "car", "sky"))
 LABELS = np.array([[0, 1, 2, 255], [2, 2, 0, 1], [0, 0, 1, 1]], np.uint8)
@@ -109,9 +110,73 @@ def test_a_jpeg_is_refused_whatever_it_holds(tmp_path, palette):
         read_mask(path, MaskFormat(THREE.class_names, palette=find_palette(palette)))
 
 
+def of_street(size_hw=(48, 64)):
+    """Return a mask in CamVid's colours: blocks of different classes."""
+    colours = np.array([colour for group in CAMVID.values() for colour in group.values()], np.uint8)
+    blocks = np.random.default_rng(0).integers(0, len(colours), (size_hw[0] // 8, size_hw[1] // 8))
+    return Image.fromarray(colours[blocks.repeat(8, axis=0).repeat(8, axis=1)])
+
+
+@pytest.mark.parametrize("animated", [False, True])
+def test_a_lossy_webp_is_refused_and_a_lossless_one_is_read(tmp_path, animated):
+    form = MaskFormat(tuple(CAMVID), palette=find_palette("camvid"))
+    more = {"save_all": True, "append_images": [of_street().rotate(180)]} if animated else {}
+    of_street().save(tmp_path / "png.png")
+    of_street().save(tmp_path / "exact.webp", lossless=True, exact=True, **more)
+    of_street().save(tmp_path / "lossy.webp", quality=90, **more)
+    expected = read_mask(tmp_path / "png.png", form)
+    np.testing.assert_array_equal(read_mask(tmp_path / "exact.webp", form), expected)
+    with pytest.raises(InvalidInputError, match=r"lossy\.webp must keep every value exactly, got a lossy WebP.*as PNG"):
+        read_mask(tmp_path / "lossy.webp", form)
+
+
+def test_a_tiff_with_jpeg_compression_is_refused(tmp_path):
+    path = tmp_path / "m.tif"
+    of_street().save(path, compression="jpeg")
+    with pytest.raises(InvalidInputError, match="got a TIFF with JPEG compression"):
+        read_mask(path, MaskFormat(tuple(CAMVID), palette=find_palette("camvid")))
+
+
+def test_a_jpeg_turned_into_a_png_is_known_by_its_colours(tmp_path):
+    form = MaskFormat(tuple(CAMVID), palette=find_palette("camvid"))
+    of_street().save(tmp_path / "m.jpg")
+    Image.open(tmp_path / "m.jpg").save(tmp_path / "m.png")
+    with pytest.raises(
+        InvalidInputError, match=r"m\.png must have .* at most 32 others, got \d{3,} others, first .*PNG"
+    ):
+        read_mask(tmp_path / "m.png", form)
+    stray = np.array(of_street())
+    stray[0, :5] = np.arange(15).reshape(5, 3)  # a few are forgiven, as hand-drawn masks have them
+    Image.fromarray(stray).save(tmp_path / "stray.png")
+    assert (read_mask(tmp_path / "stray.png", form)[0, :5] == 255).all()
+
+
+def test_formats_of_pictures_alone_are_opened(tmp_path):
+    path = tmp_path / "m.png"
+    Image.fromarray(LABELS).save(path, format="EPS")
+    with pytest.raises(InvalidInputError, match=r"m\.png cannot be read: it must be a PNG, .*begin with b'%!PS-Ado'"):
+        read_mask(path, THREE)
+
+
+@pytest.mark.parametrize(
+    ("limits", "found"),
+    [(ImageLimits(max_pixels=11), r"got 4 x 3 in \d+ bytes"), (ImageLimits(max_bytes=60), "got 4 x 3 in more bytes")],
+)
+def test_a_mask_beyond_the_limits_is_refused_before_it_is_decoded(tmp_path, limits, found):
+    with pytest.raises(LimitExceededError, match=rf"{found}; scale picture and mask down"):
+        read_mask(grey(tmp_path / "m.png"), THREE, limits=limits)
+
+
+def test_a_mask_of_another_size_is_not_decoded(tmp_path, monkeypatch):
+    one = pair(tmp_path, "a", size_hw=(5, 9))
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda image: pytest.fail("it was decoded"))
+    with pytest.raises(InvalidInputError, match="must have the size of its picture, 9 x 5, got 4 x 3"):
+        check_masks([one], THREE)
+
+
 def test_a_colour_that_is_no_class(tmp_path):
     path = save(tmp_path / "m.png", Image.fromarray(np.full((2, 2, 3), 77, np.uint8)))
-    with pytest.raises(InvalidInputError, match=r"got \(77, 77, 77\); add it to the palette, or save"):
+    with pytest.raises(InvalidInputError, match=r"got \(77, 77, 77\); add it to the palette \(under the name ignore"):
         read_mask(path, MaskFormat(("a", "b"), palette=find_palette("voc")))
 
 

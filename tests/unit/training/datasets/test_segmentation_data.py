@@ -71,7 +71,7 @@ def test_names_of_the_file_of_voc_and_numbers(tmp_path, caplog):
 
 
 def test_camvid_colours_and_a_palette_file(tmp_path):
-    colours = np.array([*CAMVID.values()], np.uint8)
+    colours = np.array([next(iter(group.values())) for group in CAMVID.values()], np.uint8)
     write(tmp_path / "camvid", "ab", colours[np.array([[0, 3], [8, 8]])])
     data = load_segmentation_data(tmp_path / "camvid", palette="camvid")
     assert data.format.class_names == tuple(CAMVID)
@@ -81,7 +81,7 @@ def test_camvid_colours_and_a_palette_file(tmp_path):
     write(tmp_path / "own", "ab", np.array(voc_colours(2), np.uint8)[LABELS % 2])
     own = load_segmentation_data(tmp_path / "own", palette=str(file))
     assert own.format.class_names == ("land", "water")
-    with pytest.raises(InvalidInputError, match="a name for each of the 2 colours of the palette, got 3; leave"):
+    with pytest.raises(InvalidInputError, match="a name for each of the 2 classes of the palette, got 3; leave"):
         load_segmentation_data(tmp_path / "own", palette=str(file), classes=("a", "b", "c"))
 
 
@@ -98,6 +98,16 @@ def test_one_class_everywhere_is_refused_and_absent_ones_are_named(tmp_path, cap
         load_segmentation_data(tmp_path / "one", classes=("x", "y"))
     load_segmentation_data(write(tmp_path / "two", "ab"), classes=("x", "y", "z", "rare", "never"))
     assert "no training mask has the classes rare, never" in caplog.text
+
+
+def test_a_class_that_is_ignored_is_none_that_is_learnt(tmp_path, caplog):
+    write(tmp_path / "one", "ab", np.array([[0, 1], [1, 1]], np.uint8))
+    with pytest.raises(InvalidInputError, match=r"at least two classes, got a alone; \d pixels are 0 and ignored"):
+        load_segmentation_data(tmp_path / "one", classes=("void", "a"), ignore=0)
+    write(tmp_path / "two", "abcd", np.array([[0, 1], [2, 1]], np.uint8))
+    data = load_segmentation_data(tmp_path / "two", classes=("void", "a", "b"), ignore=0, val_fraction=0.5)
+    assert data.counts.tolist() == [0, 2 * len(data.train), len(data.train)]
+    assert "no training mask" not in caplog.text
 
 
 def test_names_that_cannot_be_used(tmp_path):

@@ -271,7 +271,8 @@ def test_answers_of_a_segmenter_survive_the_folder(tmp_path: Path) -> None:
     (out / "validation" / "found" / "old.png").write_bytes(b"of a run before")
     answer_pictures(out, GuessingSegmenter(), answers.pictures[:2], answers.form)
     assert [path.name for path in sorted((out / "validation" / "found").iterdir())] == ["00000_0.png", "00001_1.png"]
-    coloured = MaskFormat(HOSTILE, palette=Palette(HOSTILE, ((0, 0, 0), (1, 1, 1), (9, 9, 9)), others=True))
+    colours = (((0, 0, 0),), ((1, 1, 1), (2, 2, 2)), ((9, 9, 9),))
+    coloured = MaskFormat(HOSTILE, palette=Palette(HOSTILE, colours, ((3, 3, 3),), others=True))
     answer_pictures(out, GuessingSegmenter(), answers.pictures[:1], coloured)
     again = load_segmentation(out)
     assert again is not None
