@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -113,34 +113,47 @@ class SegmentationMeter:
 
     def classes(self) -> list[ClassScores]:
         """Return the scores of each class, in the order of the labels."""
-        hits = np.diag(self.confusion).astype(np.float64)
-        true, found = self.confusion.sum(axis=1), self.confusion.sum(axis=0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            columns = (hits / (true + found - hits), hits / true, hits / found)
+        with np.errstate(invalid="ignore"):
             borders = self._border_scores / self._border_pictures
-        return [
-            ClassScores(name, int(true[at]), int(found[at]), *(float(column[at]) for column in (*columns, borders)))
-            for at, name in enumerate(self.class_names)
-        ]
+        return class_scores(self.class_names, self.confusion, borders)
 
     def scores(self) -> dict[str, float]:
         """Return ``mIoU`` (over the classes that occur), ``accuracy`` of pixels, ``class_accuracy`` (mean recall),
         ``border_f1``, ``iou/NAME`` of each class (NaN where it neither occurs nor was found), and ``pictures``."""
         classes = self.classes()
-        occurring = [item for item in classes if item.pixels]
-        total = int(self.confusion.sum())
-        metrics = {
-            "mIoU": _mean([item.iou for item in occurring]),
-            "accuracy": float(np.trace(self.confusion) / total) if total else float("nan"),
-            "class_accuracy": _mean([item.recall for item in occurring]),
-        }
-        if self.borders:
-            metrics["border_f1"] = _mean([item.border_f1 for item in occurring])
+        metrics = total_scores(classes, self.confusion)
+        if not self.borders:
+            del metrics["border_f1"]
         return {
             **metrics,
             **{f"{PER_CLASS}{item.name}": item.iou for item in classes},
             "pictures": float(self.pictures),
         }
+
+
+def class_scores(class_names: Sequence[str], confusion: Counts, border_f1: npt.NDArray[Any]) -> list[ClassScores]:
+    """Return the scores of each class from the pixels int64 [K, K] (rows are true classes) and border scores [K]."""
+    hits = np.diag(confusion).astype(np.float64)
+    true, found = confusion.sum(axis=1), confusion.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        columns = (hits / (true + found - hits), hits / true, hits / found, border_f1)
+    return [
+        ClassScores(name, int(true[at]), int(found[at]), *(float(column[at]) for column in columns))
+        for at, name in enumerate(class_names)
+    ]
+
+
+def total_scores(classes: Sequence[ClassScores], confusion: Counts) -> dict[str, float]:
+    """Return ``mIoU``, ``class_accuracy`` and ``border_f1``, means over the classes that occur, and ``accuracy``, the
+    share of right pixels; NaN where nothing is known."""
+    occurring = [item for item in classes if item.pixels]
+    total = int(confusion.sum())
+    return {
+        "mIoU": _mean([item.iou for item in occurring]),
+        "accuracy": float(np.trace(confusion) / total) if total else float("nan"),
+        "class_accuracy": _mean([item.recall for item in occurring]),
+        "border_f1": _mean([item.border_f1 for item in occurring]),
+    }
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -169,17 +182,30 @@ def measure_segmenter(
     Raises:
         InvalidInputError: masks and segmenter share no class, or a picture or a mask cannot be used.
     """
+    meter = SegmentationMeter(segmenter.class_names, ignore=NO_LABEL, borders=borders)
+    for labels, truth in maps_with_truth(segmenter, pairs, form):
+        meter.add(labels, truth)
+        if advance is not None:
+            advance()
+    return meter
+
+
+def maps_with_truth(
+    segmenter: Segmenter, pairs: Sequence[MaskedPicture], form: MaskFormat
+) -> Iterator[tuple[Labels, npt.NDArray[np.int16]]]:
+    """Yield the found classes [H, W] of each picture and the true ones int16 [H, W] in the segmenter's numbers, -1
+    where nothing is known.
+
+    Raises:
+        InvalidInputError: masks and segmenter share no class, or a picture or a mask cannot be used.
+    """
     from vision.training.datasets.masks import read_mask
     from vision.training.datasets.pictures import load_rgb
 
     label_of = labels_by_name(form.class_names, segmenter.class_names, ignore=form.ignore)
-    meter = SegmentationMeter(segmenter.class_names, ignore=NO_LABEL, borders=borders)
     for pair in pairs:
         frame = Frame(load_rgb(pair.image), 0, None, str(pair.image))
-        meter.add(segmenter.segment([frame])[0].labels, label_of[read_mask(pair.mask, form)])
-        if advance is not None:
-            advance()
-    return meter
+        yield segmenter.segment([frame])[0].labels, label_of[read_mask(pair.mask, form)]
 
 
 def labels_by_name(
@@ -202,7 +228,7 @@ def labels_by_name(
     if not shared:
         raise InvalidInputError(
             f"masks and model must have classes in common, the masks have {', '.join(mask_names)}, the model "
-            f"{', '.join(class_names)}; name the masks' classes as the model does (--classes)",
+            f"{', '.join(class_names)}; name the masks' classes as the model does (--mask-classes)",
             expected=", ".join(class_names),
             actual=", ".join(mask_names),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ import numpy.typing as npt
 from vision.card import ModelCard
 from vision.errors import InvalidInputError
 from vision.evaluation.plots import confusion_figure
+from vision.evaluation.segmentation import ClassScores, class_scores, total_scores
 from vision.figures import Theme, new_figure, plain
 from vision.render import contact_sheet
 from vision.render_segmentation import blend_segmentation, write_legend
 from vision.report.content import Content, Picture, Table, columns, photo, plot, share
+from vision.segmentation.config import OTHER
 from vision.training.datasets.pictures import load_rgb
 from vision.training.report.segmenter_answers import SegmenterAnswers, load_segmentation
 from vision.types import ImageArray, SegmentationMap
@@ -28,7 +31,6 @@ SAMPLES, WORST, CONFUSIONS = 6, 4, 10
 TILE = 320
 # More bars are no longer read; the table of the classes has them all.
 MOST_BARS = 60
-VOID = "void"
 WRONG_RGB = (255, 40, 40)
 
 
@@ -37,19 +39,21 @@ def segmenter_content(out: Path, card: ModelCard) -> Content:
     answers = load_segmentation(out)
     if answers is None:
         return Content(notes=["The run folder has no answers on pictures; stride32 report RUN --data DATA makes them."])
-    scores = _Scores(answers)
+    classes = class_scores(answers.class_names, answers.confusion, answers.border_f1)
+    totals = {name: _number(value) for name, value in total_scores(classes, answers.confusion).items()}
     content = Content(
         tiles=[
-            ("mIoU", share(scores.mean(scores.iou))),
-            ("pixel accuracy", share(float(np.trace(answers.confusion) / max(1, answers.confusion.sum())))),
-            ("class accuracy", share(scores.mean(scores.recall))),
-            ("border F1", share(scores.mean(scores.border_f1))),
+            ("mIoU", share(totals["mIoU"])),
+            ("pixel accuracy", share(totals["accuracy"])),
+            ("class accuracy", share(totals["class_accuracy"])),
+            ("border F1", share(totals["border_f1"])),
         ],
-        tables=[_class_table(answers, scores), *_confusion_table(answers)],
+        tables=[_class_table(answers, classes), *_confusion_table(answers)],
     )
     if len(answers.class_names) <= MOST_BARS:
         text = "Area that is found and true, over the area that is either; the line is their mean."
-        content.plots.append(plot("iou", "IoU of the classes", text, lambda theme: _bars(answers, scores, theme)))
+        mean = totals["mIoU"]
+        content.plots.append(plot("iou", "IoU of the classes", text, lambda theme: _bars(classes, mean, theme)))
     content.plots.append(
         plot(
             "confusion",
@@ -68,46 +72,21 @@ def segmenter_content(out: Path, card: ModelCard) -> Content:
     return content
 
 
-class _Scores:
-    """The scores of each class, [K] each, -1 where there is nothing to divide by."""
-
-    def __init__(self, answers: SegmenterAnswers) -> None:
-        hits = np.diag(answers.confusion).astype(np.float64)
-        self.true, self.found = answers.confusion.sum(axis=1), answers.confusion.sum(axis=0)
-        self.iou = _ratio(hits, self.true + self.found - hits)
-        self.recall, self.precision = _ratio(hits, self.true), _ratio(hits, self.found)
-        self.border_f1 = np.where(np.isnan(answers.border_f1), -1.0, answers.border_f1)
-
-    def mean(self, values: npt.NDArray[np.float64]) -> float:
-        """Return the mean over the classes that occur, -1 for none."""
-        occurs = self.true > 0
-        return float(values[occurs].mean()) if occurs.any() else -1.0
+def _number(value: float) -> float:
+    """Return a score as reports show it: -1 for what does not occur, which is NaN among the scores."""
+    return -1.0 if math.isnan(value) else value
 
 
-def _ratio(above: npt.NDArray[Any], below: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    return np.where(below > 0, above / np.maximum(below, 1), -1.0)
-
-
-def _class_table(answers: SegmenterAnswers, scores: _Scores) -> Table:
+def _class_table(answers: SegmenterAnswers, classes: Sequence[ClassScores]) -> Table:
     total = max(1, int(answers.confusion.sum()))
     others = answers.confusion.copy()
     np.fill_diagonal(others, 0)
     rows = []
-    for label, name in enumerate(answers.class_names):
-        worst = int(others[label].argmax())
-        taken = f"{answers.class_names[worst]} {_percent(others[label, worst], scores.true[label])}"
-        rows.append(
-            columns(
-                *(
-                    name,
-                    f"{100 * scores.true[label] / total:.1f}",
-                    float(scores.iou[label]),
-                    float(scores.recall[label]),
-                ),
-                *(float(scores.precision[label]), float(scores.border_f1[label])),
-                taken if others[label, worst] else "-",
-            )
-        )
+    for item, wrong in zip(classes, others, strict=True):
+        worst = int(wrong.argmax())
+        taken = f"{answers.class_names[worst]} {_percent(wrong[worst], item.pixels)}" if wrong[worst] else "-"
+        numbers = map(_number, (item.iou, item.recall, item.precision, item.border_f1))
+        rows.append(columns(item.name, f"{100 * item.pixels / total:.1f}", *numbers, taken))
     return Table(
         "Classes",
         ("class", "% of pixels", "IoU", "recall", "precision", "border F1", "most often taken for"),
@@ -137,15 +116,15 @@ def _percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
-def _bars(answers: SegmenterAnswers, scores: _Scores, theme: Theme) -> Any:
-    count = len(answers.class_names)
+def _bars(classes: Sequence[ClassScores], mean: float, theme: Theme) -> Any:
+    count = len(classes)
     figure, (axes,) = new_figure(theme, size_in=(6.4, max(2.4, min(14.0, 1.1 + 0.26 * count))))
-    values, rows = np.maximum(scores.iou, 0), np.arange(count)
-    axes.barh(rows, values, color=theme.colours[0], height=0.68)
-    for row, value in zip(rows, scores.iou, strict=True):
-        axes.text(max(value, 0) + 0.01, row, share(float(value)), va="center", fontsize=8, color=theme.ink)
-    axes.axvline(scores.mean(scores.iou), color=theme.muted, linewidth=1, linestyle=(0, (4, 3)))
-    axes.set_yticks(rows, [plain(name) for name in answers.class_names])
+    ious, rows = [_number(item.iou) for item in classes], range(count)
+    axes.barh(rows, [max(iou, 0.0) for iou in ious], color=theme.colours[0], height=0.68)
+    for row, iou in enumerate(ious):
+        axes.text(max(iou, 0.0) + 0.01, row, share(iou), va="center", fontsize=8, color=theme.ink)
+    axes.axvline(mean, color=theme.muted, linewidth=1, linestyle=(0, (4, 3)))
+    axes.set_yticks(rows, [plain(item.name) for item in classes])
     axes.invert_yaxis()
     axes.grid(False, axis="y")
     axes.set(xlim=(0, 1.08), title="IoU of the classes")
@@ -170,6 +149,12 @@ def _sheet(answers: SegmenterAnswers, rows: Sequence[int]) -> ImageArray:
     captions: list[str] = []
     for row in rows:
         picture, truth, found = load_rgb(answers.pictures[row].image), answers.truth(row), answers.answer(row)
+        if not picture.shape[:2] == truth.shape == found.shape:
+            raise InvalidInputError(
+                f"picture, truth and answer must have one size, got {picture.shape[:2]}, {truth.shape} and "
+                f"{found.shape} for {answers.pictures[row].image}; stride32 report RUN --data DATA measures them again",
+                path=answers.pictures[row].image,
+            )
         wrong = (truth >= 0) & (truth != found)
         marked = picture // 2 + 64
         marked[wrong] = WRONG_RGB
@@ -183,9 +168,9 @@ def _sheet(answers: SegmenterAnswers, rows: Sequence[int]) -> ImageArray:
 
 def _painted(picture: ImageArray, labels: npt.NDArray[np.int16], answers: SegmenterAnswers) -> ImageArray:
     """Return the picture below the colours of its labels; unknown pixels stay as they are."""
-    names = (*answers.class_names, VOID)
-    known = np.where(labels < 0, len(names) - 1, labels).astype(np.uint8)
-    return blend_segmentation(picture, SegmentationMap(known, names), opacity=0.65)
+    # 256 classes leave no uint8 for one more.
+    known = np.where(labels < 0, len(answers.class_names), labels).astype(np.int64)
+    return blend_segmentation(picture, SegmentationMap(known, (*answers.class_names, OTHER)), opacity=0.65)
 
 
 def _fitted(picture: ImageArray) -> ImageArray:

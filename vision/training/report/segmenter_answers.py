@@ -12,18 +12,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from vision.evaluation.segmentation import NO_LABEL, SegmentationMeter, labels_by_name
-from vision.io.writers.atomic import AtomicFile
+from vision.evaluation.segmentation import NO_LABEL, SegmentationMeter, labels_by_name, maps_with_truth
+from vision.io.writers.masks import write_index_mask
 from vision.palette import mask_palette
 from vision.segmentation.segmenter import Segmenter
 from vision.training.datasets.mask_layouts import MaskedPicture
 from vision.training.datasets.masks import MaskFormat, read_mask
 from vision.training.datasets.palettes import IGNORED_NAME, Colour, Palette
-from vision.training.datasets.pictures import load_rgb
 from vision.training.report.answers import ANSWERS_FOLDER, load_arrays, save_arrays
-from vision.types import FloatArray, Frame, IntArray
+from vision.types import FloatArray, IntArray
 
 SEGMENTATION_FILE = "segmentation.npz"
 FOUND_FOLDER = "found"
@@ -69,21 +67,19 @@ def answer_pictures(
 ) -> SegmentationMeter:
     """Run a segmenter on pictures with masks, keep its answers in ``out/validation/``, and return the scores."""
     names = segmenter.class_names
-    label_of = labels_by_name(form.class_names, names, ignore=form.ignore)
-    meter = SegmentationMeter(names, ignore=NO_LABEL)
+    meter, colours = SegmentationMeter(names, ignore=NO_LABEL), mask_palette(names)
     folder = out / ANSWERS_FOLDER / FOUND_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.glob("*.png"):  # of an export before
         path.unlink()
     accuracy, found = [], []
-    for number, picture in enumerate(pictures):
-        before = meter.confusion.copy()
-        labels = segmenter.segment([Frame(load_rgb(picture.image), 0, None, str(picture.image))])[0].labels
-        meter.add(labels, label_of[read_mask(picture.mask, form)])
-        own = meter.confusion - before
-        accuracy.append(np.trace(own) / own.sum() if own.any() else np.nan)
+    for number, (labels, truth) in enumerate(maps_with_truth(segmenter, pictures, form)):
+        meter.add(labels, truth)
+        known = truth != NO_LABEL
+        accuracy.append((labels == truth)[known].mean() if known.any() else np.nan)
         # Numbered: pictures of several folders may share a name.
-        found.append(_write_mask(folder / f"{number:05d}_{picture.image.stem}.png", labels, names))
+        found.append(folder / f"{number:05d}_{pictures[number].image.stem}.png")
+        write_index_mask(found[-1], labels.astype(np.uint8), colours, overwrite=True)
         on_image()
     _save(out, meter, pictures, form, np.asarray(accuracy, np.float32), found)
     return meter
@@ -134,16 +130,6 @@ def _save(
         palette_colours=np.asarray([colour for _, colour in owned], np.int64).reshape(-1, 3),
         palette_others=np.asarray(palette.others),
     )
-
-
-def _write_mask(path: Path, labels: npt.NDArray[np.integer[Any]], class_names: Sequence[str]) -> Path:
-    """Write labels as a PNG whose palette shows the classes in the report's colours."""
-    mask = Image.fromarray(np.ascontiguousarray(labels, np.uint8))
-    mask.putpalette([channel for rgb in mask_palette(class_names) for channel in rgb])
-    output = AtomicFile(path, overwrite=True)
-    mask.save(output.file, "PNG", compress_level=3)
-    output.commit()
-    return path
 
 
 def _palette_of(table: dict[str, npt.NDArray[Any]]) -> Palette | None:

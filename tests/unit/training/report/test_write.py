@@ -15,7 +15,7 @@ import pytest
 
 from vision.card import ModelCard, read_card, write_card
 from vision.errors import InvalidInputError
-from vision.evaluation.segmentation import SegmentationMeter
+from vision.evaluation.segmentation import SegmentationMeter, class_scores, total_scores
 from vision.training.datasets.mask_layouts import MaskedPicture
 from vision.training.datasets.masks import MaskFormat
 from vision.training.datasets.palettes import Palette
@@ -29,8 +29,8 @@ from vision.training.report.answers import (
     save_embeddings,
     save_outputs,
 )
-from vision.training.report.segmenter import segmenter_content
-from vision.training.report.segmenter_answers import answer_pictures, load_segmentation
+from vision.training.report.segmenter import _painted, segmenter_content
+from vision.training.report.segmenter_answers import SegmenterAnswers, answer_pictures, load_segmentation
 from vision.training.report.write import report_run, write_report
 from vision.training.run import finite, write_metrics
 from vision.types import Detections, Frame, SegmentationMap
@@ -263,6 +263,10 @@ def test_answers_of_a_segmenter_survive_the_folder(tmp_path: Path) -> None:
     assert answers is not None
     assert answers.class_names == HOSTILE
     assert answers.confusion.tolist() == meter.confusion.tolist()
+    own = class_scores(answers.class_names, answers.confusion, answers.border_f1)
+    assert [item.border_f1 for item in own] == pytest.approx([item.border_f1 for item in meter.classes()], nan_ok=True)
+    expected = {name: value for name, value in meter.scores().items() if "/" not in name and name != "pictures"}
+    assert total_scores(own, answers.confusion) == pytest.approx(expected)
     truth, found = answers.truth(1), answers.answer(1)
     assert (truth[:, :5] == -1).all()
     assert found.max() == 1
@@ -286,6 +290,27 @@ def test_pictures_that_are_gone_cost_the_pictures_alone(tmp_path: Path) -> None:
     content = segmenter_content(out, read_card(out / "mine"))
     assert content.notes == ["The validation pictures could not be read, so none are shown."]
     assert len(content.tables) == 2
+
+
+@pytest.mark.parametrize("changed", ["0.png", "0_mask.png"])
+def test_pictures_resized_since_the_run_cost_the_pictures_alone(
+    tmp_path: Path, changed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    out, _ = segmenter_run(tmp_path)
+    cv2.imwrite(str(tmp_path / changed), cv2.imread(str(tmp_path / changed), cv2.IMREAD_UNCHANGED)[::2, ::2])
+    content = segmenter_content(out, read_card(out / "mine"))
+    assert content.notes == ["The validation pictures could not be read, so none are shown."]
+    assert content.photos == []
+    assert "picture, truth and answer must have one size" in caplog.text
+
+
+def test_unknown_pixels_stay_as_they_are_beside_256_classes() -> None:
+    image, labels = np.full((8, 8, 3), 90, np.uint8), np.full((8, 8), -1, np.int16)
+    answers = SegmenterAnswers(
+        tuple(f"c{label}" for label in range(256)), np.zeros((256, 256), np.int64), np.zeros(256, np.float32),
+        np.zeros(0, np.float32), (), MaskFormat(HOSTILE), (),
+    )  # fmt: skip
+    np.testing.assert_array_equal(_painted(image, labels, answers), image)
 
 
 def test_a_run_without_answers_or_model_still_has_a_page(tmp_path: Path) -> None:
