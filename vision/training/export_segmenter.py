@@ -15,7 +15,7 @@ from vision.card import ModelCard, write_card
 from vision.evaluation.segmentation import PER_CLASS
 from vision.runtime.config import RuntimeConfig
 from vision.segmentation.config import SegmenterConfig
-from vision.segmentation.segmenter import load_fcn
+from vision.segmentation.segmenter import load_fcn, padded_multiple
 from vision.store import file_sha256, find_model
 from vision.training.datasets.mask_layouts import MaskedPicture, find_parts
 from vision.training.datasets.masks import MaskFormat
@@ -48,7 +48,6 @@ def export_segmenter(config: SegmenterTrainingConfig, form: MaskFormat, val: Seq
 
 def _card(config: SegmenterTrainingConfig, form: MaskFormat, folder: Path, sha256: str) -> ModelCard:
     backbone = build_classifier(config.backbone).backbone
-    coarsest = backbone.strides[-1]
     return ModelCard(
         name=config.name,
         kind="segmenter",
@@ -58,7 +57,6 @@ def _card(config: SegmenterTrainingConfig, form: MaskFormat, folder: Path, sha25
             "family": "fcn",
             "backbone": config.backbone,
             "stride": config.stride,
-            "coarsest": coarsest,
             **({"width": config.width} if config.width else {}),
             **({"learnable": True} if config.learnable else {}),
         },
@@ -66,6 +64,7 @@ def _card(config: SegmenterTrainingConfig, form: MaskFormat, folder: Path, sha25
             "long_side": config.long_side,
             "mean": list(backbone.normalization.mean),
             "std": list(backbone.normalization.std),
+            "multiple": padded_multiple(backbone),
         },
         labels=form.class_names,
         sha256=sha256,
