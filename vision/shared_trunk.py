@@ -121,6 +121,9 @@ def _difference(
         return f"they see frames at {sizes[0]} and {sizes[1]} pixels; set segmentation.long_side={sizes[0]} to share"
     if any(detector.preprocess.get(key) != segmenter.preprocess.get(key) for key in ("mean", "std")):
         return "they normalize colours differently"
+    # Padding reaches pixels near the lower and right border: the answer would not be the segmenter's own.
+    if detector.preprocess.get("multiple") != segmenter.preprocess.get("multiple"):
+        return "they pad frames to multiples of different numbers"
     return ""
 
 

@@ -35,18 +35,19 @@ def segmenter() -> Iterator[Segmenter]:
 
 @pytest.fixture(scope="module")
 def street() -> Frame:
-    """The demo clip's 60th frame: a road with cars, trees and a cyclist."""
+    """A frame of the demo clip: houses above, below them a street behind bicycles that are locked to a rail."""
     with open_source(str(find_clip())) as source:
-        return next(islice(source, 60, None))
+        return next(islice(source, 180, None))
 
 
-def test_a_street_has_a_road_below_and_none_above(segmenter: Segmenter, street: Frame) -> None:
+def test_a_street_has_houses_above_and_a_road_below(segmenter: Segmenter, street: Frame) -> None:
     found = segmenter.segment([street])[0]
     assert found.labels.shape == street.size_hw
-    road = found.labels == found.class_names.index("road")
-    height = street.size_hw[0]
-    assert road[2 * height // 3 :].mean() > 0.5
-    assert road[: height // 3].mean() < 0.05
+    shares = [np.bincount(half.ravel(), minlength=11) / half.size for half in np.array_split(found.labels, 2)]
+    road, building = found.class_names.index("road"), found.class_names.index("building")
+    assert shares[0][building] > 0.6
+    assert shares[0][road] < 0.05
+    assert shares[1][road] > 0.35
 
 
 def test_the_bundled_models_share_their_first_stages(street: Frame) -> None:
@@ -63,13 +64,12 @@ def test_the_bundled_models_share_their_first_stages(street: Frame) -> None:
     np.testing.assert_allclose(shared.detections.boxes, alone.detections.boxes, atol=0.05)
 
 
-def test_one_trunk_changes_next_to_nothing(segmenter: Segmenter, street: Frame) -> None:
+def test_one_trunk_changes_nothing(segmenter: Segmenter, street: Frame) -> None:
     with closing(build_pipeline(PipelineConfig(), track=False, segment=True)) as pipeline:
         shared = pipeline.process(street).segmentation
     whole = segmenter.segment([street])[0]
     assert shared is not None
-    # The detector's input is padded further: pixels at the border may see something else.
-    assert (shared.labels == whole.labels).mean() > 0.99
+    assert (shared.labels == whole.labels).mean() > 0.999  # but for rounding
 
 
 @pytest.mark.data

@@ -67,7 +67,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     detector = build_fpn_lite(backbone, num_classes=1, anchors=AnchorConfig(), channels=16, head_depth=1)
     architecture = {"backbone": BACKBONE, "channels": 16, "head_depth": 1, "anchors": asdict(AnchorConfig())}
     digest = save_model(
-        folder, "mine", detector, kind="detector", labels=("person",), preprocess={"long_side": 128},
+        folder, "mine", detector, kind="detector", labels=("person",), preprocess={"long_side": 128, "multiple": 64},
         architecture=architecture,
     )  # fmt: skip
     torch.manual_seed(1)
@@ -81,7 +81,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
             own.stages[index].load_state_dict(backbone.stages[index].state_dict())
         save_model(
             folder, name, segmenter(own, stride=stride, learnable=learnable), kind="segmenter", labels=CLASSES,
-            preprocess={"long_side": 128},
+            preprocess={"long_side": 128, "multiple": 64},
             architecture={
                 "family": "fcn", "backbone": BACKBONE, "stride": stride, "width": 8, "learnable": learnable
             },

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vision.errors import ConfigError
 
 DEFAULT_OVERLAP = 0.25
+PADDED_MULTIPLE = 64
 SMALLEST_TILE = 32
 # What pixels of classes that are not kept become.
 OTHER = "other"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 from torch import Tensor, nn
 
+from vision.backbones.interface import Backbone
 from vision.backbones.registry import build_classifier
 from vision.card import ModelCard
 from vision.errors import StateError
@@ -16,7 +18,7 @@ from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import Engine, EngineInput, build_engine
 from vision.runtime.preprocess import Normalization, preprocess
 from vision.runtime.weights import card_value, load_into
-from vision.segmentation.config import SegmenterConfig
+from vision.segmentation.config import PADDED_MULTIPLE, SegmenterConfig
 from vision.segmentation.fcn import FCN
 from vision.segmentation.readout import Reading, full_logits
 from vision.types import FloatArray, Frame, SegmentationMap
@@ -122,6 +124,12 @@ def batches_of(letterboxes: Sequence[Letterbox], max_batch: int) -> list[list[in
     return [rows[start : start + max_batch] for rows in groups for start in range(0, len(rows), max_batch)]
 
 
+def padded_multiple(backbone: Backbone) -> int:
+    """Return what inputs are padded to multiples of: the backbone's last stride, and 64, which detectors with a level
+    more need; so both see the same picture and can share their first stages."""
+    return math.lcm(PADDED_MULTIPLE, backbone.strides[-1])
+
+
 class CoarseLogits(nn.Module):
     """An FCN as it is exported: up to its last enlargement, which is dearer in a network than outside, unless that one
     has learnt something."""
@@ -164,7 +172,8 @@ def load_fcn(card: ModelCard, config: SegmenterConfig, runtime: RuntimeConfig) -
         normalization=Normalization(
             tuple(card_value(card, "preprocess", "mean")), tuple(card_value(card, "preprocess", "std"))
         ),
-        multiple=network.multiple,
+        # Cards of other makers may name none.
+        multiple=int(card.preprocess.get("multiple", network.multiple)),
         long_side=config.long_side or int(card_value(card, "preprocess", "long_side")),
         reading=Reading(card.labels, kept=config.classes, scores=config.scores),
         max_batch=config.max_batch,

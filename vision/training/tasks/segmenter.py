@@ -17,7 +17,7 @@ from vision.runtime.onnx_engine import OnnxEngine, export
 from vision.runtime.torch_engine import TorchEngine
 from vision.segmentation.fcn import FCN
 from vision.segmentation.losses import dice_loss, pixel_loss
-from vision.segmentation.segmenter import CoarseLogits, EngineSegmenter
+from vision.segmentation.segmenter import CoarseLogits, EngineSegmenter, padded_multiple
 from vision.training.datasets.mask_layouts import MaskedPicture
 from vision.training.datasets.masks import MaskFormat
 from vision.training.frozen_trunk import FrozenTrunk
@@ -135,7 +135,7 @@ class SegmenterTask(LightningModule):
             engine,
             class_names=self.form.class_names,
             normalization=network.backbone.normalization,
-            multiple=network.multiple,
+            multiple=padded_multiple(network.backbone),
             long_side=config.long_side,
         )
 
@@ -163,14 +163,16 @@ def waiting_strides(strides: Sequence[int], step: int, total_steps: float) -> tu
 def at_stride(logits: Tensor, labels: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """Return logits [B, K, h, w] and labels [B, h, w] on the grid of every ``stride``-th pixel.
 
-    Logits are interpolated to it; of the labels those in the middle of the cells are taken, for classes cannot be
-    averaged.
+    Of the labels those in the middle of the cells are taken, for classes cannot be averaged. Logits of the labels' size
+    are taken at the same pixels, others are interpolated to the grid.
     """
     height, width = (side // stride for side in labels.shape[1:])
-    if logits.shape[2:] != (height, width):
+    middle = slice(stride // 2, None, stride)
+    if logits.shape[2:] == labels.shape[1:]:
+        logits = logits[:, :, middle, middle][:, :, :height, :width]
+    elif logits.shape[2:] != (height, width):
         logits = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)
-    offset = stride // 2
-    return logits, labels[:, offset::stride, offset::stride][:, :height, :width]
+    return logits, labels[:, middle, middle][:, :height, :width]
 
 
 def build_network(config: SegmenterTrainingConfig, num_classes: int) -> FCN:
