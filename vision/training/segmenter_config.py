@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -12,6 +15,15 @@ from vision.training.config import TrainingConfig
 ClassWeights = Literal["none", "balanced", "median"]
 VAL_FRACTION = 0.2
 IGNORE = 255
+# Setting -> the numbers it may be, in words, and whether one is among them.
+_RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "val_fraction": ("in (0, 1)", lambda value: 0 < value < 1),
+    "colour": ("in [0, 1]", lambda value: 0 <= value <= 1),
+    "label_smoothing": ("in [0, 1)", lambda value: 0 <= value < 1),
+    "dice_weight": (">= 0", lambda value: 0 <= value < math.inf),
+    "focal_gamma": (">= 0", lambda value: 0 <= value < math.inf),
+    "ignore": ("in [0, 255]", lambda value: 0 <= value <= 255),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +37,13 @@ class SegmenterTrainingConfig(TrainingConfig):
         classes: names of the mask values 0, 1, 2, ...; empty takes classes.txt beside the folders, or VOC's.
         ignore: mask value that no loss and no score looks at, in [0, 255].
         palette: "index" reads masks as numbers, "voc" and "camvid" their colours, a file "name,red,green,blue" a line
-            its own colours.
+            its own colours: several lines of a name are one class, those named "ignore" are none.
         stride: of the finest map that is scored: 32, 16 or 8 in a pyramid to 32.
         staged: train the coarser networks first (Long 2015, section 4.3): the run is divided into as many equal shares
             as there are scores, and those of a finer map rest until the share that begins with them. With one, at the
             backbone's last stride, it changes nothing.
         width: channels of the convolution before the coarsest scores; 0 has none. learnable: train the upsampling, with
-            the loss on logits of the input's size: slower.
+            the loss on logits of the input's size at the pixels of ``loss_stride``: slower.
         init: trained segmenter (name or folder) of the same backbone whose weights to start from. It may have a coarser
             stride: the scores that it lacks start at zero. Scores of other classes start anew. Empty: none.
         long_side: longer side in pixels at validation and the default at inference; 0 leaves pictures as they are.
@@ -85,23 +97,18 @@ class SegmenterTrainingConfig(TrainingConfig):
             )
         if self.class_weights not in get_args(ClassWeights):
             raise ConfigError(
-                f"class_weights must be one of {', '.join(get_args(ClassWeights))}, got {self.class_weights!r}"
+                f"class_weights must be one of {', '.join(get_args(ClassWeights))}, got {self.class_weights!r}; "
+                "none is the default"
             )
-        if not 0 <= self.ignore <= 255:
-            raise ConfigError(f"ignore must be in [0, 255], got {self.ignore}; {IGNORE} is the default")
         if len(set(self.classes)) != len(self.classes):
             raise ConfigError(f"classes must differ, got {', '.join(self.classes)}; leave the doubled name out")
         self._check_ranges()
 
     def _check_ranges(self) -> None:
-        for name, low, high in (("val_fraction", 0, 1), ("colour", 0, 1), ("label_smoothing", 0, 1)):
-            value = getattr(self, name)
-            if (
-                not low <= value <= high
-                or (name != "colour" and value == high)
-                or (name == "val_fraction" and not value)
-            ):
-                raise ConfigError(f"{name} must be between {low} and {high}, got {value}")
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, (words, allowed) in _RANGES.items():
+            if not allowed(value := getattr(self, name)):
+                raise ConfigError(f"{name} must be {words}, got {value}; {defaults[name]} is the default")
         if not 0 < self.scale_range[0] <= self.scale_range[1]:
             raise ConfigError(
                 f"scale_range must be two numbers 0 < low <= high, got {self.scale_range}; (0.5, 2.0) is the default"
@@ -116,6 +123,3 @@ class SegmenterTrainingConfig(TrainingConfig):
                 f"loss_stride must divide the sides of crop_hw, {self.crop_hw[0]} and {self.crop_hw[1]}, got "
                 f"{self.loss_stride}; 1 always does"
             )
-        for name in ("dice_weight", "focal_gamma"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must be >= 0, got {getattr(self, name)}; 0 switches it off")

@@ -185,16 +185,32 @@ def test_logits_and_labels_meet_on_one_grid() -> None:
     assert torch.equal(at, labels)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_logits_of_the_input_size_are_taken_at_the_pixels_of_the_labels(stride: int) -> None:
+    labels = torch.arange(64).reshape(1, 8, 8)
+    logits = torch.arange(64.0).reshape(1, 1, 8, 8).repeat(1, 3, 1, 1)
+    taken, at = at_stride(logits, labels, stride)
+    assert taken.shape == (1, 3, 8 // stride, 8 // stride)
+    assert torch.equal(taken[:, 1].long(), at)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"loss_stride": 3}, "loss_stride must divide the sides of crop_hw, 32 and 32, got 3; 1 always does"),
         ({"crop_hw": (30, 32)}, r"crop_hw must be >= 32"),
-        ({"class_weights": "some"}, "class_weights must be one of none, balanced, median, got 'some'"),
-        ({"ignore": 256}, r"ignore must be in \[0, 255\], got 256"),
+        (
+            {"class_weights": "some"},
+            "class_weights must be one of none, balanced, median, got 'some'; none is the default",
+        ),
+        ({"ignore": 256}, r"ignore must be in \[0, 255\], got 256; 255 is the default"),
         ({"scale_range": (2.0, 1.0)}, "scale_range must be two numbers"),
-        ({"val_fraction": 0.0}, "val_fraction must be between 0 and 1, got"),
-        ({"dice_weight": -1.0}, "dice_weight must be >= 0, got -1.0; 0 switches it off"),
+        ({"val_fraction": 0.0}, r"val_fraction must be in \(0, 1\), got 0.0; 0.2 is the default"),
+        ({"val_fraction": 1.0}, r"val_fraction must be in \(0, 1\), got 1.0"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), got 1.0; 0.0 is the default"),
+        ({"colour": 1.5}, r"colour must be in \[0, 1\], got 1.5; 0.5 is the default"),
+        ({"dice_weight": -1.0}, "dice_weight must be >= 0, got -1.0; 0.0 is the default"),
+        ({"focal_gamma": float("nan")}, "focal_gamma must be >= 0, got nan"),
         ({"classes": ("a", "a")}, "classes must differ"),
     ],
 )
