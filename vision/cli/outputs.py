@@ -187,18 +187,10 @@ class OutputPlan:
             from vision.io.writers.images import ImagesWriter
 
             yield ImagesWriter(self.heat, relative_name=run.relative_name, annotator=run.heat, overwrite=self.overwrite)
-        if self.csv is not None and run.segments:
-            from vision.io.writers.areas import AreaCsvWriter
+        if self.csv is not None:
+            from vision.cli.csv_output import build_csv
 
-            yield AreaCsvWriter(self.csv, overwrite=self.overwrite)
-        elif self.csv is not None and run.classifies:
-            from vision.io.writers.csv import ClassificationCsvWriter
-
-            yield ClassificationCsvWriter(self.csv, measures=not run.class_names, overwrite=self.overwrite)
-        elif self.csv is not None:
-            from vision.io.writers.csv import CsvWriter
-
-            yield CsvWriter(self.csv, class_names=run.class_names, overwrite=self.overwrite)
+            yield build_csv(self.csv, run, overwrite=self.overwrite)
         if self.parquet is not None:
             from vision.io.writers.parquet import ParquetWriter
 
