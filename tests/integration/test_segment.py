@@ -212,6 +212,9 @@ def test_what_exists_is_kept(run: Run, pictures: Path, tmp_path: Path) -> None:
     assert table.read_bytes() == before
     assert run(pictures / "2.png", "--masks", masks, "--csv", table, "--overwrite")[0] == 0
     assert {path.name for path in masks.iterdir()} == {"1.png", "2.png", "classes.txt"}
+    code, err = run(pictures / "2.png", "--masks", masks, "--classes", "sky", "--overwrite")
+    assert code == 1
+    assert "pass another folder, or delete this one" in err
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vision.errors import InvalidInputError
+from vision.errors import InvalidInputError, OutputExistsError
 from vision.io.writers.atomic import AtomicFile
 from vision.io.writers.base import Writer
 from vision.io.writers.images import prepare_folder, safe_relative_path
@@ -54,7 +54,8 @@ class MasksWriter(Writer):
     names the classes in their order, which is how training reads them too.
 
     Args:
-        folder: output folder; made when missing, and refused when it holds files unless ``overwrite``.
+        folder: output folder; made when missing, and refused when it holds files unless ``overwrite``, or in any case
+            masks of other classes: nobody could tell them from the new ones.
         class_names: name of each label, at most 256.
         palette: RGB of each label.
         relative_name: name of the picture below the folder (Source.relative_name); the file name by default.
@@ -79,8 +80,10 @@ class MasksWriter(Writer):
         self._palette = palette
         self._owners: dict[Path, str] = {}
         prepare_folder(self._folder, overwrite=overwrite)
+        content = ("\n".join(class_names) + "\n").encode()
+        _refuse_other_classes(self._folder, content)
         names = AtomicFile(self._folder / CLASSES_FILE, overwrite=overwrite)
-        names.write(("\n".join(class_names) + "\n").encode())
+        names.write(content)
         names.commit()
 
     def write(self, frame: Frame | None, result: FrameResult) -> None:
@@ -109,3 +112,16 @@ class MasksWriter(Writer):
 
     def abort(self) -> None:
         """Keep the masks written so far; each is complete."""
+
+
+def _refuse_other_classes(folder: Path, content: bytes) -> None:
+    """Raise OutputExistsError if the folder has masks and a list of their classes that is not ``content``."""
+    names = folder / CLASSES_FILE
+    if names.is_file() and names.read_bytes() != content and any(folder.rglob("*.png")):
+        raise OutputExistsError(
+            f"masks in one folder must have the same classes, {folder} has some of others (see {names}), which "
+            "--overwrite would leave there; pass another folder, or delete this one",
+            expected=content.decode().replace("\n", " ").strip(),
+            actual=names.read_text("utf-8", "replace").replace("\n", " ").strip(),
+            path=folder,
+        )

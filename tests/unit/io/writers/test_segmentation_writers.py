@@ -91,6 +91,19 @@ def test_masks_are_refused_where_they_cannot_be(tmp_path: Path) -> None:
     masks_writer(tmp_path / "m", overwrite=True).close()
 
 
+def test_masks_of_other_classes_are_never_mixed(tmp_path: Path) -> None:
+    with masks_writer(tmp_path / "m", relative_name=lambda frame: "below/a.jpg") as writer:
+        writer.write(*segmented())
+    for overwrite in (False, True):
+        with pytest.raises(OutputExistsError, match="another folder" if overwrite else "--overwrite"):
+            MasksWriter(tmp_path / "m", class_names=("other", "car"), palette=PALETTE, overwrite=overwrite)
+    assert (tmp_path / "m" / "classes.txt").read_text() == "road\ncar\nsky\n"
+    masks_writer(tmp_path / "m", overwrite=True).close()
+    (tmp_path / "m" / "below" / "a.png").unlink()
+    MasksWriter(tmp_path / "m", class_names=("other", "car"), palette=PALETTE, overwrite=True).close()
+    assert (tmp_path / "m" / "classes.txt").read_text() == "other\ncar\n"
+
+
 def test_one_mask_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.png"
     with pytest.raises(ValueError, match="palette"):
