@@ -127,7 +127,7 @@ def test_classes_are_matched_by_name(evaluate: Evaluate, data: Path, tmp_path: P
         with Image.open(path) as mask:
             Image.fromarray(value_of[np.asarray(mask)]).save(path)
     assert scores(evaluate("--data", other, "--json"))["mIoU"] < 0.5
-    assert scores(evaluate("--data", other, "--json", "--classes", ",".join(order)))["mIoU"] == 1
+    assert scores(evaluate("--data", other, "--json", "--mask-classes", ",".join(order)))["mIoU"] == 1
     (other / "classes.txt").write_text("\n".join(order))
     assert scores(evaluate("--data", other, "--json"))["mIoU"] == 1
     # With some classes kept the rest of the masks is "other".
@@ -164,7 +164,7 @@ def test_refusals_are_said_before_the_first_picture(evaluate: Evaluate, data: Pa
     cases: list[tuple[tuple[object, ...], int, str]] = [
         (("--data", wrong), 1, "1.png must hold the classes 0 to 3"),
         (("--data", tmp_path / "absent"), 1, "found no folder"),
-        (("--data", data, "--classes", "a,b,c,d"), 1, "must have classes in common"),
+        (("--data", data, "--mask-classes", "a,b,c,d"), 1, "must have classes in common"),
         (("--data", data, "--palette", "vok"), 2, "palette must be index, voc, camvid"),
         (("--data", data, "--set", "segmentation.classes=sky"), 2, "nobody names those of"),
         (("--data", data, "--set", "segmentation.classes=skyy"), 2, "did you mean 'sky'"),

@@ -35,10 +35,13 @@ def segmenter_command(
     ignore: Annotated[
         int, typer.Option("--ignore", metavar="N", min=0, max=255, help="Mask value that is no class.")
     ] = 255,
-    classes: Annotated[
+    mask_classes: Annotated[
         str,
         typer.Option(
-            "--classes", metavar="A,B", help="Names of mask values 0, 1, ...", show_default="the data's or the model's"
+            "--mask-classes",
+            metavar="A,B",
+            help="Names of mask values 0, 1, ...",
+            show_default="the data's or the model's",
         ),
     ] = "",
     limit: Annotated[
@@ -63,11 +66,11 @@ def segmenter_command(
     if plots is not None:
         from vision.io.writers.images import prepare_folder
 
+        with needs_extra("eval", "drawing the confusion matrix of a segmenter"):
+            from vision.evaluation.plots import confusion_figure
+            from vision.figures import save_figure
         prepare_folder(plots, overwrite=overwrite)
-    with needs_extra("eval", "evaluating a segmenter"):
-        from vision.evaluation.plots import confusion_figure
-        from vision.figures import save_figure
-    names = tuple(name.strip() for name in classes.split(",") if name.strip())
+    names = tuple(name.strip() for name in mask_classes.split(",") if name.strip())
     meter = _measure(settings, data, holdout=holdout, palette=palette, ignore=ignore, names=names, limit=limit)
     if plots is not None:
         title = f"Pixels of {meter.pictures} pictures, in % of each row"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 from collections.abc import Sequence
 
@@ -116,7 +115,6 @@ def test_one_pictures_logits_are_held_at_a_time() -> None:
 
     class Counted(Reading):
         def read(self, logits_HWK: FloatArray) -> SegmentationMap:  # noqa: N803
-            gc.collect()
             alive.add(id(logits_HWK))
             weakref.finalize(logits_HWK, alive.discard, id(logits_HWK))
             most.append(len(alive))

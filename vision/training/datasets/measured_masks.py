@@ -59,7 +59,7 @@ def measured_format(
     if not named and not model_names:
         raise ConfigError(
             f"a model that keeps some of its classes needs the masks' classes by name, nobody names those of {data}; "
-            f"give --classes, or {NAMES_FILE} beside the pictures"
+            f"give --mask-classes, or {NAMES_FILE} beside the pictures"
         )
     if not named:
         log.info("nobody names the classes of %s: they are taken to be the model's, in its order", data)
