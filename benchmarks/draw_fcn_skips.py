@@ -23,13 +23,15 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from vision.build import build_segmenter
-from vision.evaluation.segmentation import SegmentationMeter
+from vision.evaluation.segmentation import measure_segmenter
 from vision.io.images import read_image
 from vision.palette import mask_palette
 from vision.render_segmentation import blend_segmentation, classes_shown
 from vision.runtime.config import RuntimeConfig
 from vision.segmentation.config import SegmenterConfig
 from vision.store import find_model
+from vision.training.datasets.masks import MaskFormat, read_mask
+from vision.training.datasets.measured_masks import measured_format, measured_pictures
 from vision.types import Frame, ImageArray, SegmentationMap
 
 INK, FAINT, PAPER = (28, 30, 34), (105, 110, 118), (255, 255, 255)
@@ -60,16 +62,17 @@ class Column:
     maps: list[SegmentationMap]
 
 
-def read_scene(text: str, masks: Path | None, part: Part | None) -> Scene:
-    """Return the scene that ``PICTURE`` or ``PICTURE@X,Y,W,H`` names."""
+def read_scene(text: str, masks: Path | None, part: Part | None, names: tuple[str, ...]) -> Scene:
+    """Return the scene that ``PICTURE`` or ``PICTURE@X,Y,W,H`` names, whose mask has the classes ``names``."""
     name, _, own = text.partition("@")
     path = Path(name)
     mask = (masks or path.parents[1] / "masks") / f"{path.stem}.png"
-    truth = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
-    image = read_image(path).image
-    if truth is None or truth.shape != image.shape[:2]:
-        raise SystemExit(f"{mask} must be an index mask of the size of {path}; give its folder with --masks")
-    return Scene(image, truth.astype(np.uint8), parse_part(own) if own else part)
+    image, truth = read_image(path).image, read_mask(mask, MaskFormat(names, IGNORE))
+    if truth.shape != image.shape[:2]:
+        raise SystemExit(
+            f"{mask} must have the size of {path}, {image.shape[:2]}, got {truth.shape}; give its folder with --masks"
+        )
+    return Scene(image, truth, parse_part(own) if own else part)
 
 
 def parse_part(text: str) -> Part:
@@ -85,10 +88,8 @@ def run_model(model: str, scenes: list[Scene], data: Path | None, title: str | N
         maps = [segmenter.segment([Frame(scene.image)])[0] for scene in scenes]
         value = next((metric["value"] for metric in card.metrics if metric["name"] == "mIoU"), None)
         if data is not None:
-            meter = SegmentationMeter(card.labels, borders=False)
-            for path in sorted((data / "images").iterdir()):
-                truth = cv2.imread(str(data / "masks" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
-                meter.add(segmenter.segment([read_image(path)])[0].labels, truth)
+            form = measured_format(data, card.labels, ignore=IGNORE)
+            meter = measure_segmenter(segmenter, measured_pictures(data), form, borders=False)
             value = meter.scores()["mIoU"]
     print(json.dumps({"model": Path(model).name, "mIoU": value}))
     stride = card.architecture.get("stride")
@@ -203,7 +204,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--titles", nargs="+", help="above the columns, in place of FCN-32s and so on")
     parser.add_argument("--pictures", nargs="+", required=True, metavar="PICTURE[@X,Y,W,H]")
     parser.add_argument("--masks", type=Path, help="folder of the true index masks")
-    parser.add_argument("--data", type=Path, help="folder with images/ and masks/ to measure mIoU on")
+    parser.add_argument("--data", type=Path, help="pictures and masks as for training, to measure mIoU on")
     parser.add_argument("--crop", type=parse_part, metavar="X,Y,W,H", help="part of every picture")
     parser.add_argument("--width", type=int, default=1000)
     parser.add_argument("--opacity", type=float, default=0.6)
@@ -214,10 +215,11 @@ def main(argv: list[str] | None = None) -> None:
     labels = {find_model(model, kind="segmenter").labels for model in args.models}
     if len(labels) > 1:
         parser.error(f"the models must have the same classes, got {len(labels)} different lists")
-    scenes = [read_scene(text, args.masks, args.crop) for text in args.pictures]
+    names = labels.pop()
+    scenes = [read_scene(text, args.masks, args.crop, names) for text in args.pictures]
     titles = args.titles or [None] * len(args.models)
     columns = [run_model(model, scenes, args.data, title) for model, title in zip(args.models, titles, strict=True)]
-    figure = compose(scenes, columns, labels.pop(), width=args.width, opacity=args.opacity)
+    figure = compose(scenes, columns, names, width=args.width, opacity=args.opacity)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     figure.save(args.out, **({"quality": 88} if args.out.suffix.lower() in (".jpg", ".jpeg", ".webp") else {}))
     print(args.out)
