@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,20 @@ def test_colours_and_another_ignored_value(evaluate: Evaluate, data: Path, tmp_p
     options = ("--palette", tmp_path / "palette.csv", "--json")
     # The colour "nothing" is class 4, which is ignored by its number.
     assert scores(evaluate("--data", painted, *options, "--ignore", 4))["mIoU"] == 1
+
+
+def test_only_plots_need_matplotlib(
+    evaluate: Evaluate, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("vision.evaluation.plots", "vision.figures"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert scores(evaluate("--data", data, "--json", "--limit", 1))["pictures"] == 1
+    code, _, err = evaluate("--data", data, "--plots", tmp_path / "plots")
+    assert code != 0
+    assert "matplotlib" in err
+    assert "eval" in err
+    assert not (tmp_path / "plots").exists()
 
 
 def test_tiles(evaluate: Evaluate, data: Path, model: Path) -> None:

@@ -67,6 +67,9 @@ def segmenter_command(
         from vision.io.writers.images import prepare_folder
 
         with needs_extra("eval", "drawing the confusion matrix of a segmenter"):
+            # Asked for before the pictures are measured: the figures import it only when they are drawn.
+            import matplotlib  # noqa: F401
+
             from vision.evaluation.plots import confusion_figure
             from vision.figures import save_figure
         prepare_folder(plots, overwrite=overwrite)
