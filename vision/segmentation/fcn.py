@@ -85,7 +85,7 @@ class FCN(nn.Module):
         """
         height, width = images_BCHW.shape[2:]
         # An export traces sizes as tensors, which a check would turn into graph nodes; engines keep to the contract.
-        if not torch.jit.is_tracing() and (height % self.multiple or width % self.multiple):
+        if not torch.onnx.is_in_onnx_export() and (height % self.multiple or width % self.multiple):
             raise InvalidInputError(
                 f"feature maps need a height and width that are multiples of {self.multiple}, got {height} x {width}; "
                 "pad the pictures, or call the network itself, which pads and cuts back"

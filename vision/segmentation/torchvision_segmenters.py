@@ -61,7 +61,10 @@ def voc_names() -> tuple[str, ...]:
 
 def build_torchvision(name: str, num_classes: int) -> nn.Module:
     """Return torchvision's network with fresh weights; nothing is downloaded."""
-    return torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=num_classes)
+    network: nn.Module = torchvision.models.get_model(
+        name, weights=None, weights_backbone=None, num_classes=num_classes
+    )
+    return network
 
 
 def load_published(name: str, config: SegmenterConfig, runtime: RuntimeConfig) -> EngineSegmenter:
