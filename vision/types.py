@@ -377,7 +377,7 @@ class FrameResult:
             detections, tracks, segmentation = row.get("detections"), row.get("tracks"), row.get("segmentation")
             classification, regions = row.get("classification"), row.get("regions")
             return cls(
-                frame_index=int(row["frame_index"]),
+                frame_index=int(np.int64(int(row["frame_index"]))),  # refuses what no column of frames can hold
                 timestamp_s=row["timestamp_s"],
                 source=row["source"],
                 size_hw=None if row["size_hw"] is None else (int(row["size_hw"][0]), int(row["size_hw"][1])),
@@ -408,11 +408,11 @@ def _detections_to_dict(detections: Detections, *, embeddings: bool) -> dict[str
 def _detections_from_dict(row: Mapping[str, Any]) -> Detections:
     embeddings = row.get("embeddings")
     return Detections(
-        np.asarray(row["boxes"], np.float32).reshape(-1, 4),
-        np.asarray(row["scores"], np.float32),
+        np.asarray(row["boxes"], np.float64),
+        np.asarray(row["scores"], np.float64),
         np.asarray(row["labels"], np.int64),
         # An empty list has lost its width; without rows there is nothing to keep.
-        np.asarray(embeddings, np.float32) if embeddings else None,
+        np.asarray(embeddings, np.float64) if embeddings else None,
     )
 
 

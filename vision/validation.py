@@ -20,7 +20,7 @@ def describe(value: object) -> str:
 
 def as_boxes(value: object) -> npt.NDArray[np.float32]:
     """Return float32 [N, 4] or raise; an empty array of any shape counts as no boxes."""
-    boxes = np.asarray(value, dtype=np.float32)
+    boxes = _as_float32(value)
     if boxes.size == 0:
         return boxes.reshape(0, 4)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -47,14 +47,17 @@ def as_column(name: str, value: object, dtype: type[np.generic], length: int) ->
         raise InvalidInputError(
             f"{name} must be [N] with one entry a box (N={length}), got {column.shape}; filter both alike"
         )
-    if column.dtype.kind == "f" and not np.isfinite(column).all():
-        raise InvalidInputError(f"{name} must be finite, got {column[~np.isfinite(column)][0]}; drop such rows first")
+    if column.dtype.kind == "f":
+        column = _as_float32(column) if dtype is np.float32 else column
+        if not np.isfinite(column).all():
+            wrong = column[~np.isfinite(column)][0]
+            raise InvalidInputError(f"{name} must be finite, got {wrong}; drop such rows first")
     return column.astype(dtype, copy=False).reshape(length)
 
 
 def as_embeddings(value: object, length: int) -> npt.NDArray[np.float32]:
     """Return float32 [N, D] or raise; unit norm is the embedder's promise and is checked by the tracker."""
-    embeddings = np.asarray(value, dtype=np.float32)
+    embeddings = _as_float32(value)
     if embeddings.ndim != 2 or len(embeddings) != length:
         raise InvalidInputError(
             f"embeddings must be float [N, D] with N={length}, got {embeddings.shape}; one row a box"
@@ -62,3 +65,9 @@ def as_embeddings(value: object, length: int) -> npt.NDArray[np.float32]:
     if not np.isfinite(embeddings).all():
         raise InvalidInputError("embeddings must be finite, got NaN or infinity; check the embedder's input crops")
     return embeddings
+
+
+def _as_float32(value: object) -> npt.NDArray[np.float32]:
+    """Return float32; what is too large for it becomes infinite, without a warning, for callers refuse that."""
+    with np.errstate(over="ignore"):
+        return np.asarray(value, dtype=np.float32)

@@ -35,7 +35,8 @@ class Walker:
         return [Detections(box, np.float32([0.9]), np.int64([0])) for box in boxes]
 
 
-def build_pipeline(config: PipelineConfig, *, detect: bool = True) -> Pipeline:
+def build_pipeline(config: PipelineConfig, *, detect: bool = True, segment: bool = False) -> Pipeline:
+    assert not segment
     camera = None if config.tracking.camera_motion == "none" else CameraMotion(config.tracking.camera_motion)
     return Pipeline(detector=Walker() if detect else None, camera=camera, tracker=Tracker(config.tracking))
 

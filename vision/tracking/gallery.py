@@ -76,9 +76,15 @@ class Gallery:
         return gallery
 
     def to_arrays(self, count: int) -> tuple[FloatArray, npt.NDArray[np.int64]]:
-        """Return copies of the slots in use and of ``written`` of the first ``count`` rows."""
-        used = int(min(self.written[:count].max(initial=0), self.size))
-        return self.embeddings[:count, :used].copy(), self.written[:count].copy()
+        """Return copies of the slots in use and of ``written`` of the first ``count`` rows.
+
+        What tracks that are gone have left in a row is zeroed: a saved state must not tell who was there.
+        """
+        written = self.written[:count].copy()
+        used = int(min(written.max(initial=0), self.size))
+        embeddings = self.embeddings[:count, :used].copy()
+        embeddings[np.arange(used) >= written[:, None]] = 0
+        return embeddings, written
 
     def reserve(self, capacity: int) -> None:
         """Make room for ``capacity`` rows, keeping those that exist."""

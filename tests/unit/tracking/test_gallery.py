@@ -46,6 +46,16 @@ def test_reserve_move_and_clear_keep_the_right_rows() -> None:
     assert gallery.cosine_distance(np.array([0]), query)[0] == np.inf
 
 
+def test_what_gone_tracks_left_is_not_saved() -> None:
+    gallery, _ = filled(np.random.default_rng(0), [2, 3], size=4)
+    gallery.clear(np.array([1]))
+    embeddings, written = gallery.to_arrays(2)
+    assert written.tolist() == [2, 0]
+    assert embeddings.shape == (2, 2, 8)
+    assert embeddings[0].any(axis=1).all()
+    assert not embeddings[1].any()
+
+
 def test_zero_embedding_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="row 1"):
         unit_rows(np.array([[1, 0], [0, 0]], np.float32))
