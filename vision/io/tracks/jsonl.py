@@ -45,17 +45,17 @@ def read_jsonl_tracks(path: Path) -> tuple[Trajectories, TracksHeader]:
     """
     opening, results = read_jsonl(path)
     passed = _Passed()
+    names = opening.get("class_names")
     try:
         trajectories = Trajectories.from_results(passed.watch(results, path))
+        return trajectories, TracksHeader(
+            class_names=tuple(str(name) for name in names) if isinstance(names, list) else (),
+            fps=estimate_fps(passed.first, passed.last),
+            source=str(opening.get("source", "")),
+            size_hw=passed.size_hw,
+            frame_count=passed.frame_count,
+        )
     except InvalidInputError as exc:
         if exc.path is not None:
             raise
         raise InvalidInputError(f"{path}: {exc}", path=path) from exc
-    names = opening.get("class_names")
-    return trajectories, TracksHeader(
-        class_names=tuple(str(name) for name in names) if isinstance(names, list) else (),
-        fps=estimate_fps(passed.first, passed.last),
-        source=str(opening.get("source", "")),
-        size_hw=passed.size_hw,
-        frame_count=passed.frame_count,
-    )
