@@ -44,7 +44,6 @@ from vision.runtime.onnx_engine import OnnxEngine, export
 from vision.runtime.preprocess import preprocess
 from vision.segmentation.config import SegmenterConfig
 from vision.segmentation.fcn import FCN
-from vision.segmentation.readout import full_logits
 from vision.segmentation.segmenter import CoarseLogits, EngineSegmenter
 from vision.segmentation.torchvision_segmenters import MainOutput, build_torchvision
 from vision.store import find_model
@@ -86,7 +85,7 @@ def time_parts(bench: Bench, row: str, segmenter: EngineSegmenter, engine: Engin
     bench.time(row, "whole", lambda: segmenter.segment([frame]))
     bench.time(row, "preprocess", lambda: preprocess(frame.image, letterbox, segmenter.normalization))
     bench.time(row, "network", lambda: engine.run(batch))
-    bench.time(row, "readout", lambda: segmenter.reading.read(full_logits(logits, letterbox)))
+    bench.time(row, "readout", lambda: segmenter.reading.read_coarse(logits, letterbox))
 
 
 def bench_strides(bench: Bench, model: str, runtime: RuntimeConfig) -> None:

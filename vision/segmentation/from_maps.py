@@ -17,7 +17,7 @@ from vision.runtime.engine import Engine, EngineInput, build_engine
 from vision.runtime.feature_maps import FeatureMaps, MapSource
 from vision.segmentation.config import SegmenterConfig
 from vision.segmentation.fcn import FCN
-from vision.segmentation.readout import Reading, full_logits
+from vision.segmentation.readout import Reading
 from vision.segmentation.segmenter import batches_of
 from vision.types import FloatArray, Frame, SegmentationMap
 
@@ -118,7 +118,7 @@ class MapSegmenter:
         for rows in batches_of([each.letterbox for each in maps], self.max_batch):
             coarse: FloatArray = self._engine.run(np.stack([features[row] for row in rows]))[0]
             for row, logits in zip(rows, coarse, strict=True):
-                results[row] = self.reading.read(full_logits(logits, maps[row].letterbox))
+                results[row] = self.reading.read_coarse(logits, maps[row].letterbox)
         return [results[row] for row in range(len(maps))]
 
     def close(self) -> None:

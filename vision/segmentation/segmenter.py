@@ -79,7 +79,7 @@ class EngineSegmenter:
         Raises:
             StateError: the segmenter was closed.
         """
-        maps = {row: self.reading.read(logits) for row, logits in self.each_logits(frames)}
+        maps = {row: self.reading.read_coarse(coarse, letterbox) for row, coarse, letterbox in self._each(frames)}
         return [maps[row] for row in range(len(frames))]
 
     @property
@@ -97,11 +97,16 @@ class EngineSegmenter:
 
         Logits take some 90 MB of a frame of 1080p: whoever drops them before asking on holds one frame's alone.
         """
+        for row, coarse, letterbox in self._each(frames):
+            yield row, full_logits(coarse, letterbox)
+
+    def _each(self, frames: Sequence[Frame]) -> Iterator[tuple[int, FloatArray, Letterbox]]:
+        """Yield row, the network's logits [K, h, w] and letterbox of each frame."""
         letterboxes = [self.letterbox(frame) for frame in frames]
         for rows in batches_of(letterboxes, self.max_batch):
             batch = np.stack([preprocess(frames[row].image, letterboxes[row], self.normalization) for row in rows])
             for row, coarse in zip(rows, self._run(batch), strict=True):
-                yield row, full_logits(coarse, letterboxes[row])
+                yield row, coarse, letterboxes[row]
 
     def letterbox(self, frame: Frame) -> Letterbox:
         """Return how a frame becomes the network's input."""

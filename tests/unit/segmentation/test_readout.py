@@ -8,7 +8,7 @@ import torch
 
 from vision.errors import ConfigError
 from vision.geometry.letterbox import Letterbox
-from vision.segmentation.readout import Reading, full_logits, labels_of, probabilities_of
+from vision.segmentation.readout import Reading, full_logits, labels_at_source, labels_of, probabilities_of
 from vision.segmentation.upsampling import Upsampling
 
 NAMES = ("road", "car", "sky")
@@ -54,6 +54,21 @@ def test_padding_is_cut_off() -> None:
     values[1, 40:] = values[1, :, 50:] = 9
     full = full_logits(values, Letterbox((40, 50), (40, 50), (64, 64)))
     assert not full[:, :, 1].any()
+
+
+@pytest.mark.parametrize("source_hw", [(1, 1), (1, 50), (4, 1), (33, 47), (128, 128), (200, 311)])
+def test_classes_one_by_one_are_those_of_all_logits(source_hw: tuple[int, int]) -> None:
+    letterbox = Letterbox.fit(source_hw, long_side=128, multiple=64)
+    height, width = (side // 8 for side in letterbox.padded_hw)
+    coarse = np.random.default_rng(0).normal(size=(256, height, width)).astype(np.float32)
+    labels = labels_at_source(coarse, letterbox)
+    assert labels.shape == source_hw
+    assert labels.dtype == np.uint8
+    expected = full_logits(coarse, letterbox).argmax(axis=2)
+    # Rounding may differ where two classes are equal but for the last bit.
+    assert (labels == expected).mean() > 0.999
+    reading = Reading([str(index) for index in range(256)], kept=("7", "3"))
+    np.testing.assert_array_equal(reading.read_coarse(coarse, letterbox).labels == 1, labels == 7)
 
 
 def test_the_first_of_equals_wins() -> None:
