@@ -343,25 +343,9 @@ class FrameResult:
         Embeddings are left out unless asked for, the scores of a segmentation always: a number a pixel. Its labels are
         written as run lengths, unless they are not wanted: a street scene's take some 50 kB.
         """
-        from vision.geometry.rle import encode_label_map
+        from vision.result_json import result_to_dict
 
-        row: dict[str, Any] = {"frame_index": self.frame_index, "timestamp_s": self.timestamp_s, "source": self.source}
-        row["size_hw"] = None if self.size_hw is None else list(self.size_hw)
-        if self.detections is not None:
-            row["detections"] = _detections_to_dict(self.detections, embeddings=embeddings)
-        if self.tracks is not None:
-            row["tracks"] = {name: getattr(self.tracks, name).tolist() for name in TRACK_FIELDS}
-        if self.regions is not None:
-            row["regions"] = self.regions.to_dict()
-        if segmentation and self.segmentation is not None:
-            row["segmentation"] = {
-                "class_names": list(self.segmentation.class_names),
-                **encode_label_map(self.segmentation.labels),
-            }
-        if self.classification is not None:
-            row["classification"] = _classification_to_dict(self.classification)
-        row["timings_ms"] = {name: round(value, 3) for name, value in self.timings_ms.items()}
-        return row
+        return result_to_dict(self, embeddings=embeddings, segmentation=segmentation)
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
@@ -370,72 +354,6 @@ class FrameResult:
         Raises:
             InvalidInputError: a field is missing or malformed, or two contradict each other.
         """
-        from vision.geometry.rle import decode_label_map
-        from vision.regions import TrackRegions
+        from vision.result_json import result_fields
 
-        try:
-            detections, tracks, segmentation = row.get("detections"), row.get("tracks"), row.get("segmentation")
-            classification, regions = row.get("classification"), row.get("regions")
-            return cls(
-                frame_index=int(np.int64(int(row["frame_index"]))),  # refuses what no column of frames can hold
-                timestamp_s=row["timestamp_s"],
-                source=row["source"],
-                size_hw=None if row["size_hw"] is None else (int(row["size_hw"][0]), int(row["size_hw"][1])),
-                detections=None if detections is None else _detections_from_dict(detections),
-                tracks=None if tracks is None else Tracks(*(np.asarray(tracks[name]) for name in TRACK_FIELDS)),
-                segmentation=None
-                if segmentation is None
-                else SegmentationMap(decode_label_map(segmentation), tuple(segmentation["class_names"])),
-                timings_ms=dict(row["timings_ms"]),
-                classification=None if classification is None else _classification_from_dict(classification),
-                regions=None if regions is None else TrackRegions.from_dict(regions),
-            )
-        except InvalidInputError:
-            raise
-        except (KeyError, TypeError, IndexError, ValueError, OverflowError, AttributeError) as exc:
-            raise InvalidInputError(
-                f"a frame result needs the fields that to_dict writes, failed at {exc!r}; write it again"
-            ) from exc
-
-
-def _detections_to_dict(detections: Detections, *, embeddings: bool) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(detections, name).tolist() for name in ("boxes", "scores", "labels")}
-    if embeddings and detections.embeddings is not None:
-        row["embeddings"] = detections.embeddings.tolist()
-    return row
-
-
-def _detections_from_dict(row: Mapping[str, Any]) -> Detections:
-    embeddings = row.get("embeddings")
-    return Detections(
-        np.asarray(row["boxes"], np.float64),
-        np.asarray(row["scores"], np.float64),
-        np.asarray(row["labels"], np.int64),
-        # An empty list has lost its width; without rows there is nothing to keep.
-        np.asarray(embeddings, np.float64) if embeddings else None,
-    )
-
-
-def _classification_to_dict(classification: Classification) -> dict[str, Any]:
-    """Return classes, or value and unit: a reader finds only what there is."""
-    if classification.value is not None:
-        return {"value": classification.value, "unit": classification.unit}
-    return {
-        "labels": classification.labels.tolist(),
-        "names": list(classification.names),
-        "scores": classification.scores.tolist(),
-        "assigned": classification.assigned,
-    }
-
-
-def _classification_from_dict(row: Mapping[str, Any]) -> Classification:
-    if "value" in row:
-        return Classification(
-            np.zeros(0, np.int64), np.zeros(0, np.float32), value=float(row["value"]), unit=row["unit"]
-        )
-    return Classification(
-        np.asarray(row["labels"], np.int64),
-        np.asarray(row["scores"], np.float32),
-        tuple(row["names"]),
-        assigned=int(row["assigned"]),
-    )
+        return cls(**result_fields(row))
