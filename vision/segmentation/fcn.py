@@ -106,6 +106,11 @@ class FCN(nn.Module):
             scores = enlarge(scores) + self.score[str(stride)](features)
         return scores
 
+    def exported(self, coarse_BKhw: Tensor) -> Tensor:  # noqa: N803 - shape suffix
+        """Return what an engine is to return for the logits of ``coarse``: themselves, as the fixed last enlargement is
+        dearer in a network than outside, or enlarged by what was learnt."""
+        return self.enlarge(coarse_BKhw) if self.learnable else coarse_BKhw
+
     def forward(self, images_BCHW: Tensor) -> Tensor:  # noqa: N803 - shape suffix
         """Return logits [B, K, H, W]: zeros to the right and below fill the input up and are cut off again."""
         height, width = images_BCHW.shape[2:]

@@ -42,14 +42,12 @@ class FCNFromMap(nn.Module):
         self.start = strides.index(stride)
 
     def forward(self, map_BChw: Tensor) -> Tensor:  # noqa: N803 - shape suffix
-        """Return logits [B, K, H / stride, W / stride] of ``FCN.coarse``, those of ``forward`` if it has learnt to
-        enlarge, from the map [B, C, H / s, W / s]."""
+        """Return what ``CoarseLogits`` returns for the picture whose map [B, C, H / s, W / s] this is."""
         backbone, features = self.network.backbone, [map_BChw]
         for stage in list(backbone.stages)[self.start + 1 :]:
             features.append(stage(features[-1]))
         first = backbone.strides.index(self.network.stride) - self.start
-        coarse = self.network.fuse_scores(features[first:][::-1])
-        return self.network.enlarge(coarse) if self.network.learnable else coarse
+        return self.network.exported(self.network.fuse_scores(features[first:][::-1]))
 
     def extra_repr(self) -> str:
         """Return what tells exported graphs with another start apart in the cache."""

@@ -136,8 +136,7 @@ def padded_multiple(backbone: Backbone) -> int:
 
 
 class CoarseLogits(nn.Module):
-    """An FCN as it is exported: up to its last enlargement, which is dearer in a network than outside, unless that one
-    has learnt something."""
+    """An FCN as it is exported; see ``FCN.exported``."""
 
     def __init__(self, network: FCN) -> None:
         super().__init__()
@@ -145,8 +144,7 @@ class CoarseLogits(nn.Module):
 
     def forward(self, images_BCHW: Tensor) -> Tensor:  # noqa: N803 - shape suffix
         """Return logits [B, K, H / stride, W / stride], or [B, K, H, W] of a learnt enlargement."""
-        coarse = self.network.coarse(images_BCHW)
-        return self.network.enlarge(coarse) if self.network.learnable else coarse
+        return self.network.exported(self.network.coarse(images_BCHW))
 
 
 def load_network(card: ModelCard) -> FCN:
