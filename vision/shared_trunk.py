@@ -7,11 +7,12 @@ packages that it joins, which do not know each other.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from vision.backbones.interface import Backbone
 from vision.card import ModelCard
 from vision.detection.architecture import FAMILIES
 from vision.detection.config import DetectorConfig
@@ -34,6 +35,8 @@ from vision.store import find_model, load_weights
 from vision.types import Detections, Frame, SegmentationMap
 
 log = logging.getLogger(__name__)
+
+NOTHING = torch.empty(0)
 
 
 class SharedTrunk:
@@ -80,7 +83,7 @@ def find_common_stages(detection: DetectorConfig, segmentation: SegmenterConfig)
         log.info("detector and segmenter each run whole: %s", reason)
         return None
     network = load_network(cards[1])
-    stride = _common_stride(*cards, network)
+    stride = _common_stride(load_weights(cards[0]), network)
     if not stride:
         log.info("detector and segmenter each run whole: their first stages have different weights")
         return None
@@ -127,25 +130,22 @@ def _difference(
     return ""
 
 
-def _common_stride(detector: ModelCard, segmenter: ModelCard, network: FCN) -> int:
-    """Return the stride of the last stage with the same weights that the FCN can go on from; 0 for none."""
-    backbone: Backbone = network.backbone
+def _common_stride(weights: Mapping[str, Tensor], network: FCN) -> int:
+    """Return the stride of the last stage with the detector's ``weights`` that the FCN can go on from; 0 for none."""
+    backbone = network.backbone
     if any(backbone.trim):
         return 0
-    weights, others = load_weights(detector), load_weights(segmenter)
     common = 0
-    for index, stride in enumerate(backbone.strides):
-        keys = [key for key in others if key.startswith(f"backbone.stages.{index}.")]
-        same = all(key in weights and torch.equal(weights[key], others[key]) for key in keys if not _counter(key))
+    for index, (stride, stage) in enumerate(zip(backbone.strides, backbone.stages, strict=True)):
+        same = all(
+            torch.equal(tensor, weights.get(f"backbone.stages.{index}.{key}", NOTHING))
+            for key, tensor in stage.state_dict().items()
+            if not key.endswith("num_batches_tracked")  # counts training steps and changes no result
+        )
         if not same or stride > network.stride:
             break
         common = stride
     return common
-
-
-def _counter(key: str) -> bool:
-    """Return whether a tensor only counts training steps."""
-    return key.endswith("num_batches_tracked")
 
 
 def load_detector_with_maps(common: CommonStages, config: DetectorConfig, runtime: RuntimeConfig) -> AnchorDetector:
