@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -129,9 +130,13 @@ SegmenterOverlap = Annotated[
 
 def segmenter_overrides(**fields: str | float | Path | None) -> list[str]:
     """Return options named as fields of ``SegmenterConfig`` as overrides; None is an option that was not given."""
+    return _stage_overrides("segmentation", fields)
+
+
+def _stage_overrides(stage: str, fields: Mapping[str, str | float | Path | None]) -> list[str]:
     return [
-        # JSON writes texts and numbers as TOML does.
-        f"segmentation.{name}={json.dumps(str(value) if isinstance(value, Path) else value)}"
+        # JSON writes texts, numbers and truths as TOML does.
+        f"{stage}.{name}={json.dumps(str(value) if isinstance(value, Path) else value)}"
         for name, value in fields.items()
         if value is not None
     ]
@@ -166,12 +171,7 @@ def pipeline_config(
     given: list[str] = []
     if device is not None:
         given.append(f'runtime.device="{device}"')
-    # JSON writes texts, numbers and truths as TOML does.
-    given += [
-        f"detection.{name}={json.dumps(str(value) if isinstance(value, Path) else value)}"
-        for name, value in detection.items()
-        if value is not None
-    ]
+    given += _stage_overrides("detection", detection)
     if not appearance:
         given += ["embedding.model=none", "tracking.appearance=false"]
     return apply_overrides(config, [*given, *(overrides or [])])
