@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,13 +19,13 @@ from vision.detection.config import DetectorConfig
 from vision.detection.decode import decode_detections
 from vision.detection.feature_maps import DetectorWithMaps, fit_frame
 from vision.detection.network import AnchorDetectorNetwork
-from vision.geometry.letterbox import rows_by_shape
+from vision.geometry.letterbox import Letterbox, rows_by_shape
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import Engine, EngineInput, build_engine
 from vision.runtime.feature_maps import FeatureMaps
 from vision.runtime.preprocess import Normalization, preprocess
 from vision.runtime.weights import card_value, load_into
-from vision.types import Detections, Frame
+from vision.types import Detections, FloatArray, Frame, IntArray
 
 
 class Detector(Protocol):
@@ -37,6 +38,53 @@ class Detector(Protocol):
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the detections of each frame, in order; frames of any sizes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectorInput:
+    """One frame made ready for the network, and how its outputs are to be read.
+
+    Attributes:
+        planes: float32 [3, H, W], the network's input.
+        letterbox: the map that made it.
+        config: thresholds of this frame.
+        wanted: int64 labels that are kept; None keeps all.
+    """
+
+    planes: FloatArray
+    letterbox: Letterbox
+    config: DetectorConfig
+    wanted: IntArray | None
+
+    @property
+    def shape_key(self) -> Hashable:
+        """Inputs with equal keys can share a batch."""
+        return self.letterbox.padded_hw
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that waiting for the network takes."""
+        return self.planes.nbytes
+
+
+@runtime_checkable
+class PreparedDetector(Detector, Protocol):
+    """A detector whose work splits in two: what any thread may do for one frame, and what the network does for a batch.
+
+    ``detect`` of a frame gives what ``prepare`` and ``detect_prepared`` give.
+    """
+
+    config: DetectorConfig
+
+    def prepare(self, frame: Frame, config: DetectorConfig | None = None) -> Any:
+        """Return the frame's input, with thresholds of its own if given: conf, iou, max_det, pre_nms, class_agnostic,
+        classes and long_side (0 for the model's own) are taken from there. Its ``shape_key`` and ``nbytes`` are those
+        of DetectorInput."""
+        ...
+
+    def detect_prepared(self, inputs: Sequence[Any]) -> list[Detections]:
+        """Return the detections of inputs that have one ``shape_key``, as one batch."""
         ...
 
 
@@ -68,6 +116,7 @@ class AnchorDetector:
         self.class_names = class_names
         self.normalization = normalization
         self.long_side = config.long_side or long_side
+        self._native_long_side = long_side
         self.config = config
         self.multiple = multiple
         self.map_strides = map_strides
@@ -89,28 +138,46 @@ class AnchorDetector:
 
         The maps are none unless the detector was loaded with ``map_strides``.
         """
-        letterboxes = [fit_frame(frame, self.long_side, self.multiple) for frame in frames]
+        inputs = [self.prepare(frame) for frame in frames]
         results: dict[int, tuple[Detections, FeatureMaps]] = {}
-        for size_hw, rows in rows_by_shape(letterboxes).items():
-            batch = np.stack([preprocess(frames[row].image, letterboxes[row], self.normalization) for row in rows])
-            logits, deltas, *maps = self.engine.run(batch)
-            if self._wanted_labels is not None:
-                # Before decoding: an unwanted class must not use up max_det or suppress a wanted one.
-                logits = logits[:, :, self._wanted_labels]
-            anchors: Anchors = self._anchors_for(size_hw)
-            for place, row in enumerate(rows):
-                found = decode_detections(
-                    torch.from_numpy(logits[place]),
-                    torch.from_numpy(deltas[place]),
-                    anchors.boxes,
-                    letterboxes[row],
-                    self.config,
-                )
-                own = FeatureMaps(
-                    letterboxes[row], self.map_strides, tuple(feature[place] for feature in maps), self.digest
-                )
-                results[row] = relabel(found, self._wanted_labels), own
+        for rows in rows_by_shape([item.letterbox for item in inputs]).values():
+            answers = self._run([inputs[row] for row in rows])
+            results |= zip(rows, answers, strict=True)
         return [results[row] for row in range(len(frames))]
+
+    def prepare(self, frame: Frame, config: DetectorConfig | None = None) -> DetectorInput:
+        """Return the network's input of a frame; see PreparedDetector. Raises ConfigError for an unknown class."""
+        if config is None or config is self.config:
+            config, wanted, long_side = self.config, self._wanted_labels, self.long_side
+        else:
+            wanted = wanted_labels(config.classes, self.class_names)
+            long_side = config.long_side or self._native_long_side
+        letterbox = fit_frame(frame, long_side, self.multiple)
+        return DetectorInput(preprocess(frame.image, letterbox, self.normalization), letterbox, config, wanted)
+
+    def detect_prepared(self, inputs: Sequence[DetectorInput]) -> list[Detections]:
+        """Return the detections of inputs of one shape, as one batch."""
+        return [found for found, _ in self._run(inputs)]
+
+    def _run(self, inputs: Sequence[DetectorInput]) -> list[tuple[Detections, FeatureMaps]]:
+        """Return detections and maps of inputs of one shape."""
+        logits, deltas, *maps = self.engine.run(np.stack([item.planes for item in inputs]))
+        anchors: Anchors = self._anchors_for(inputs[0].letterbox.padded_hw)
+        results = []
+        for place, item in enumerate(inputs):
+            # Before decoding: an unwanted class must not use up max_det or suppress a wanted one.
+            own = logits[place] if item.wanted is None else logits[place][:, item.wanted]
+            found = decode_detections(
+                torch.from_numpy(own), torch.from_numpy(deltas[place]), anchors.boxes, item.letterbox, item.config
+            )
+            own_maps = tuple(feature[place] for feature in maps)
+            results.append(
+                (
+                    relabel(found, item.wanted),
+                    FeatureMaps(item.letterbox, self.map_strides, own_maps, self.digest),
+                )
+            )
+        return results
 
 
 def load_anchor_detector(
