@@ -45,18 +45,11 @@ class JsonlWriter(Writer):
         self._segmentation = segmentation
         self._stdout = (stdout or sys.stdout.buffer) if str(path) == "-" else None
         self._output = None if self._stdout is not None else AtomicFile(path, overwrite=overwrite)
-        header = {
-            "stride32": __version__,
-            "kind": "header",
-            "class_names": list(class_names),
-            "config": dict(config or {}),
-            "source": source,
-        }
-        self._write_line(header)
+        self._write_line(header_line(class_names=class_names, config=config, source=source))
 
     def write(self, frame: Frame | None, result: FrameResult) -> None:
         """Add one line."""
-        self._write_line(result.to_dict(embeddings=self._embeddings, segmentation=self._segmentation))
+        self._write_line(result_line(result, embeddings=self._embeddings, segmentation=self._segmentation))
 
     def close(self) -> None:
         """Finish the file; standard output stays open."""
@@ -68,13 +61,30 @@ class JsonlWriter(Writer):
         if self._output is not None:
             self._output.abort()
 
-    def _write_line(self, row: Mapping[str, Any]) -> None:
-        data = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    def _write_line(self, data: bytes) -> None:
         if self._stdout is not None:
             self._stdout.write(data)
             self._stdout.flush()
         elif self._output is not None:
             self._output.write(data)
+
+
+def header_line(*, class_names: Sequence[str] = (), config: Mapping[str, Any] | None = None, source: str = "") -> bytes:
+    """Return the first line of a file, its end included; the values are those of JsonlWriter."""
+    header = {
+        "stride32": __version__,
+        "kind": "header",
+        "class_names": list(class_names),
+        "config": dict(config or {}),
+        "source": source,
+    }
+    return orjson.dumps(header, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def result_line(result: FrameResult, *, embeddings: bool = False, segmentation: bool = True) -> bytes:
+    """Return the line of one frame, its end included."""
+    row = result.to_dict(embeddings=embeddings, segmentation=segmentation)
+    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def read_jsonl(path: str | Path) -> tuple[dict[str, Any], Iterator[FrameResult]]:

@@ -25,21 +25,7 @@ class MotWriter(Writer):
 
     def write(self, frame: Frame | None, result: FrameResult) -> None:
         """Add one row a track (or detection); a frame without any adds none."""
-        number = result.frame_index + 1
-        if result.tracks is not None:
-            tracks = reported_tracks(result.tracks)
-            ids, boxes, scores, digits = tracks.ids.tolist(), tracks.boxes, tracks.scores.tolist(), 2
-        elif result.detections is not None:
-            # Four digits: detections are read back, and thresholds on their scores must still bite.
-            boxes, scores, digits = result.detections.boxes, result.detections.scores.tolist(), 4
-            ids = [-1] * len(boxes)
-        else:
-            raise InvalidInputError(
-                "a MOT file needs tracks or detections, got a result with neither; run track or detect"
-            )
-        for track_id, (x, y, w, h), score in zip(ids, rounded_xywh(boxes), scores, strict=True):
-            row = f"{number},{track_id},{x:.2f},{y:.2f},{w:.2f},{h:.2f},{score:.{digits}f},-1,-1,-1\n"
-            self._output.write(row.encode())
+        self._output.write(mot_rows(result))
 
     def close(self) -> None:
         """Finish the file."""
@@ -48,6 +34,29 @@ class MotWriter(Writer):
     def abort(self) -> None:
         """Remove the unfinished file."""
         self._output.abort()
+
+
+def mot_rows(result: FrameResult) -> bytes:
+    """Return the rows of one frame, one a line: its confirmed, matched tracks, or its detections without a tracker.
+
+    Raises:
+        InvalidInputError: the result has neither tracks nor detections.
+    """
+    number = result.frame_index + 1
+    if result.tracks is not None:
+        tracks = reported_tracks(result.tracks)
+        ids, boxes, scores, digits = tracks.ids.tolist(), tracks.boxes, tracks.scores.tolist(), 2
+    elif result.detections is not None:
+        # Four digits: detections are read back, and thresholds on their scores must still bite.
+        boxes, scores, digits = result.detections.boxes, result.detections.scores.tolist(), 4
+        ids = [-1] * len(boxes)
+    else:
+        raise InvalidInputError("a MOT file needs tracks or detections, got a result with neither; run track or detect")
+    rows = [
+        f"{number},{track_id},{x:.2f},{y:.2f},{w:.2f},{h:.2f},{score:.{digits}f},-1,-1,-1\n"
+        for track_id, (x, y, w, h), score in zip(ids, rounded_xywh(boxes), scores, strict=True)
+    ]
+    return "".join(rows).encode()
 
 
 def read_mot(path: str | Path) -> dict[int, Detections]:
