@@ -9,6 +9,7 @@ VisionError
   ModelError
     ModelNotFoundError   no model of that name; lists the known names and the closest one
     WeightsError         digest or key mismatch, with both sides
+  DeviceMemoryError      the GPU has no memory left for a batch
   StateError             a closed pipeline, an expired session
   DivergenceError        training left the finite numbers
   MissingDependencyError an optional package is absent; says which extra installs it
@@ -88,6 +89,10 @@ class ModelNotFoundError(ModelError):
 
 class WeightsError(ModelError):
     """Weights do not fit the network or the card: digest, key or shape mismatch."""
+
+
+class DeviceMemoryError(VisionError):
+    """The device has no memory left for a batch; a smaller one may fit."""
 
 
 class StateError(VisionError):
