@@ -6,7 +6,7 @@ is known here (``Readout``), so the same weights serve the sliding window and th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -36,6 +36,29 @@ class FrameClassifier(Protocol):
     def classify(self, frames: Sequence[Frame]) -> list[Classification]:
         """Return one result a frame, in order."""
         ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassifierInput:
+    """One frame made ready for the network, and how many classes are wanted (0: all).
+
+    Attributes:
+        planes: float32 [3, H, W], the network's input.
+        top: classes reported, surest first.
+    """
+
+    planes: FloatArray
+    top: int
+
+    @property
+    def shape_key(self) -> Hashable:
+        """Inputs with equal keys can share a batch."""
+        return self.planes.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that waiting for the network takes."""
+        return self.planes.nbytes
 
 
 class EngineClassifier:
@@ -68,14 +91,25 @@ class EngineClassifier:
         Raises:
             StateError: the classifier was closed.
         """
-        if self._engine is None:
-            raise StateError("a classifier must be open to be used, this one was closed; load it again")
         rows = [np.zeros((0, max(1, len(self.class_names))), np.float32)]
         for start in range(0, len(frames), self._max_batch):
             chunk = frames[start : start + self._max_batch]
-            batch = np.stack([input_image(frame.image, self.spec) for frame in chunk])
-            rows.append(read_logits(self._engine.run(batch)[0], self.readout))
+            rows.append(self._run(np.stack([input_image(frame.image, self.spec) for frame in chunk])))
         return np.concatenate(rows)
+
+    def prepare(self, frame: Frame, top: int = 0) -> ClassifierInput:
+        """Return the network's input of a frame, which any thread may ask for."""
+        return ClassifierInput(input_image(frame.image, self.spec), top or len(self.class_names))
+
+    def classify_prepared(self, inputs: Sequence[ClassifierInput]) -> list[Classification]:
+        """Return what the inputs show, as one batch; what ``classify`` gives."""
+        rows = self._run(np.stack([item.planes for item in inputs]))
+        return [self.readout.classification(row).top(item.top) for row, item in zip(rows, inputs, strict=True)]
+
+    def _run(self, batch: FloatArray) -> FloatArray:
+        if self._engine is None:
+            raise StateError("a classifier must be open to be used, this one was closed; load it again")
+        return read_logits(self._engine.run(batch)[0], self.readout)
 
     def close(self) -> None:
         """Release the engine; further calls raise StateError. Closing twice is allowed."""

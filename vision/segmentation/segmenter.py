@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -39,6 +40,31 @@ class Segmenter(Protocol):
     def close(self) -> None:
         """Release the network; further calls raise StateError."""
         ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmenterInput:
+    """One frame made ready for the network, and what is to be made of its logits.
+
+    Attributes:
+        planes: float32 [3, H, W], the network's input.
+        letterbox: the map that made it.
+        reading: from logits to the frame's map.
+    """
+
+    planes: FloatArray
+    letterbox: Letterbox
+    reading: Reading
+
+    @property
+    def shape_key(self) -> Hashable:
+        """Inputs with equal keys can share a batch."""
+        return self.letterbox.padded_hw
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that waiting for the network takes."""
+        return self.planes.nbytes
 
 
 class EngineSegmenter:
@@ -82,6 +108,22 @@ class EngineSegmenter:
         maps = {row: self.reading.read_coarse(coarse, letterbox) for row, coarse, letterbox in self._each(frames)}
         return [maps[row] for row in range(len(frames))]
 
+    def prepare(self, frame: Frame, reading: Reading | None = None, *, long_side: int = 0) -> SegmenterInput:
+        """Return the network's input of a frame, which any thread may ask for; ``reading`` and ``long_side`` take the
+        place of the segmenter's own where given."""
+        letterbox = self.letterbox(frame, long_side)
+        return SegmenterInput(
+            preprocess(frame.image, letterbox, self.normalization), letterbox, reading or self.reading
+        )
+
+    def segment_prepared(self, inputs: Sequence[SegmenterInput]) -> list[SegmentationMap]:
+        """Return the maps of inputs of one shape, as one batch; those that ``segment`` gives."""
+        batch = np.stack([item.planes for item in inputs])
+        return [
+            item.reading.read_coarse(coarse, item.letterbox)
+            for item, coarse in zip(inputs, self._run(batch), strict=True)
+        ]
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """The name of each label of a map."""
@@ -108,9 +150,9 @@ class EngineSegmenter:
             for row, coarse in zip(rows, self._run(batch), strict=True):
                 yield row, coarse, letterboxes[row]
 
-    def letterbox(self, frame: Frame) -> Letterbox:
-        """Return how a frame becomes the network's input."""
-        long_side = self.long_side or max(frame.size_hw)
+    def letterbox(self, frame: Frame, long_side: int = 0) -> Letterbox:
+        """Return how a frame becomes the network's input, at another size than the segmenter's own if given."""
+        long_side = long_side or self.long_side or max(frame.size_hw)
         return Letterbox.fit(frame.size_hw, long_side=long_side, multiple=self.multiple)
 
     def close(self) -> None:

@@ -1,0 +1,323 @@
+"""The batcher of one model: one device thread, and batches that form by themselves while the device is busy.
+
+Dispatch is work-conserving: an idle device takes what is there at once, so nothing waits for company unless
+``max_delay_ms`` asks for it. A batch holds inputs of one shape, the longest waiting first. Work that was cancelled or
+whose deadline has passed is dropped before it runs, and where a batch fails each of its inputs is tried alone, so that
+one bad picture fails alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Protocol
+
+from service.errors import CancelledWorkError, DeadlineError, InferenceFailedError, UnavailableError
+from vision.errors import DeviceMemoryError, VisionError
+
+log = logging.getLogger(__name__)
+
+# Work in bulk waits for interactive work, but never longer than this, or a busy server would never finish a video.
+BULK_PATIENCE_S = 0.25
+
+
+class Priority(IntEnum):
+    """Who goes first: a person or program that waits for one answer, or a job of thousands of frames."""
+
+    INTERACTIVE = 0
+    BULK = 1
+
+
+class Prepared(Protocol):
+    """One input, ready for the network."""
+
+    @property
+    def shape_key(self) -> Hashable:
+        """Inputs with equal keys can share a batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An answer and what it took.
+
+    Attributes:
+        value: what the model says of one input.
+        queue_ms: wait for the device.
+        infer_ms: time of the batch on it.
+        batch: inputs in the batch.
+    """
+
+    value: Any
+    queue_ms: float
+    infer_ms: float
+    batch: int
+
+
+class BatchObserver(Protocol):
+    """What a batcher tells of its work; called in the device thread, must be quick."""
+
+    def waited(self, seconds: float) -> None:
+        """One input's time in the queue."""
+
+    def ran(self, batch: int, seconds: float) -> None:
+        """One batch."""
+
+    def dropped(self, reason: str) -> None:
+        """Work that nobody wants any more: "cancelled" or "expired"."""
+
+    def failed(self, error: BaseException) -> None:
+        """An input failed."""
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One input in the queue; ``cancel`` makes it be dropped if it has not begun."""
+
+    item: Prepared
+    deadline: float
+    settle: Callable[[Served | None, BaseException | None], None]
+    priority: Priority = Priority.INTERACTIVE
+    enqueued: float = field(default_factory=time.monotonic)
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Say that nobody waits any more."""
+        self.cancelled = True
+
+
+class Batcher:
+    """Runs ``run`` on batches in a thread of its own.
+
+    Args:
+        run: prepared inputs of one shape -> one answer each; called in the device thread only.
+        name: of the thread.
+        max_batch: most inputs in a batch, >= 1; halved for good when the device runs out of memory.
+        max_delay_ms: how long an input may wait for company while the device is idle.
+        observer: is told of waits, batches and failures.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Any]], Sequence[Any]],
+        *,
+        name: str = "model",
+        max_batch: int = 1,
+        max_delay_ms: float = 0.0,
+        observer: BatchObserver | None = None,
+    ) -> None:
+        self.max_batch = max_batch
+        self._run_model = run
+        self._delay_s = max_delay_ms / 1000
+        self._observer = observer
+        self._queues: tuple[deque[Work], deque[Work]] = (deque(), deque())
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._loop, name=f"device-{name}", daemon=True)
+        self._thread.start()
+
+    def __len__(self) -> int:
+        """Return the inputs that wait."""
+        return len(self._queues[0]) + len(self._queues[1])
+
+    def submit(
+        self,
+        item: Prepared,
+        settle: Callable[[Served | None, BaseException | None], None],
+        *,
+        timeout_s: float = 60.0,
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> Work:
+        """Queue an input; ``settle`` is called once, in the device thread, with the answer or the error.
+
+        Raises:
+            UnavailableError: the batcher was closed.
+        """
+        work = Work(item, time.monotonic() + timeout_s, settle, priority)
+        with self._changed:
+            if self._closing:
+                raise UnavailableError("the model must be loaded to be asked, it was unloaded just now; try again")
+            self._queues[priority].append(work)
+            self._changed.notify()
+        return work
+
+    def ask(self, item: Prepared, *, timeout_s: float = 60.0, priority: Priority = Priority.BULK) -> Served:
+        """Return the answer, waiting for it in the caller's thread; raises what the model raised."""
+        future: Future[Served] = Future()
+        work = self.submit(item, settle_future(future), timeout_s=timeout_s, priority=priority)
+        try:
+            # The device thread drops what has expired; the second more is for a batch that has begun in time.
+            return future.result(timeout_s + 1.0)
+        except TimeoutError:
+            work.cancel()
+            raise DeadlineError(f"the model must answer within {timeout_s:g} s, it did not; try again later") from None
+
+    def close(self) -> None:
+        """Finish what waits, then end the thread; new work is refused."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _loop(self) -> None:
+        while True:
+            batch = self._take()
+            if not batch:
+                return
+            self._run(batch)
+
+    def _take(self) -> list[Work]:
+        """Return the next batch, waiting for work; an empty one when closed and nothing is left."""
+        with self._changed:
+            while True:
+                self._drop_unwanted()
+                first = self._next()
+                if first is None:
+                    if self._closing:
+                        return []
+                    self._changed.wait()
+                    continue
+                batch = self._company(first)
+                patience = first.enqueued + self._delay_s - time.monotonic()
+                if len(batch) >= self.max_batch or patience <= 0 or self._closing:
+                    for work in batch:
+                        self._queues[work.priority].remove(work)
+                    return batch
+                self._changed.wait(patience)
+
+    def _next(self) -> Work | None:
+        """Return the work whose turn it is."""
+        interactive, bulk = self._queues
+        if bulk and (not interactive or time.monotonic() - bulk[0].enqueued > BULK_PATIENCE_S):
+            return bulk[0]
+        return interactive[0] if interactive else None
+
+    def _company(self, first: Work) -> list[Work]:
+        """Return ``first`` and what can run with it, the longest waiting of its own queue first."""
+        key = first.item.shape_key
+        own, other = self._queues[first.priority], self._queues[1 - first.priority]
+        batch: list[Work] = []
+        for queue in (own, other):
+            for work in queue:
+                if len(batch) == self.max_batch:
+                    return batch
+                if work.item.shape_key == key:
+                    batch.append(work)
+        return batch
+
+    def _drop_unwanted(self) -> None:
+        now = time.monotonic()
+        for queue in self._queues:
+            for work in [each for each in queue if each.cancelled or each.deadline <= now]:
+                queue.remove(work)
+                self._drop(work)
+
+    def _drop(self, work: Work) -> None:
+        reason = "cancelled" if work.cancelled else "expired"
+        if self._observer is not None:
+            self._observer.dropped(reason)
+        if work.cancelled:
+            error: VisionError = CancelledWorkError("the work was cancelled before it began")
+        else:
+            error = DeadlineError("the answer was wanted before the model got to it; send less, or wait longer")
+        _settle(work, None, error)
+
+    def _run(self, batch: list[Work]) -> None:
+        """Run a batch and settle all of it, whatever happens."""
+        began = time.monotonic()
+        try:
+            values = self._run_model([work.item for work in batch])
+            if len(values) != len(batch):
+                raise InferenceFailedError(f"the model must give {len(batch)} answers, it gave {len(values)}")
+        except DeviceMemoryError as exc:
+            self._shrink(batch, exc)
+            return
+        except Exception as exc:
+            if len(batch) == 1:
+                self._fail(batch[0], exc)
+            else:
+                # Each alone: only the guilty fail.
+                for work in batch:
+                    self._run([work])
+            return
+        seconds = time.monotonic() - began
+        if self._observer is not None:
+            self._observer.ran(len(batch), seconds)
+        for work, value in zip(batch, values, strict=True):
+            waited = began - work.enqueued
+            if self._observer is not None:
+                self._observer.waited(waited)
+            _settle(work, Served(value, waited * 1000, seconds * 1000, len(batch)), None)
+
+    def _shrink(self, batch: list[Work], error: DeviceMemoryError) -> None:
+        """Halve the batches after the device ran out of memory, and try again; one picture too large fails alone."""
+        if len(batch) == 1:
+            self._fail(
+                batch[0],
+                UnavailableError(
+                    "the device must have memory for this picture, it has not; send it smaller, or try again later",
+                    retry_after_s=5,
+                    code="out_of_memory",
+                ),
+            )
+            return
+        self.max_batch = max(1, min(self.max_batch, len(batch)) // 2)
+        log.warning("out of device memory (%s); batches hold at most %d inputs now", error, self.max_batch)
+        for start in range(0, len(batch), self.max_batch):
+            self._run(batch[start : start + self.max_batch])
+
+    def _fail(self, work: Work, error: Exception) -> None:
+        if self._observer is not None:
+            self._observer.failed(error)
+        if not isinstance(error, VisionError):
+            log.error("the model failed on an input", exc_info=error)
+            error = InferenceFailedError("the model failed on this picture; the server's log has the reason")
+        _settle(work, None, error)
+
+
+def _settle(work: Work, served: Served | None, error: BaseException | None) -> None:
+    try:
+        work.settle(served, error)
+    except Exception:
+        # Whoever waited has a fault of its own (a closed event loop); the device thread must live on.
+        log.exception("an answer could not be delivered")
+
+
+def settle_future(future: Future[Served]) -> Callable[[Served | None, BaseException | None], None]:
+    """Return what hands an answer to a thread that waits for ``future``."""
+
+    def settle(served: Served | None, error: BaseException | None) -> None:
+        if future.set_running_or_notify_cancel():
+            if served is not None:
+                future.set_result(served)
+            else:
+                future.set_exception(error or InferenceFailedError("no answer came"))
+
+    return settle
+
+
+def settle_async(
+    future: asyncio.Future[Served], loop: asyncio.AbstractEventLoop
+) -> Callable[[Served | None, BaseException | None], None]:
+    """Return what hands an answer from the device thread to a coroutine that awaits ``future``."""
+
+    def deliver(served: Served | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if served is not None:
+            future.set_result(served)
+        else:
+            future.set_exception(error or InferenceFailedError("no answer came"))
+
+    def settle(served: Served | None, error: BaseException | None) -> None:
+        loop.call_soon_threadsafe(deliver, served, error)
+
+    return settle
