@@ -45,9 +45,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         own = self.registry
-        self.requests = Counter(
-            "stride32_requests", "Answered requests.", ["route", "method", "status"], registry=own
-        )
+        self.requests = Counter("stride32_requests", "Answered requests.", ["route", "method", "status"], registry=own)
         self.request_seconds = Histogram(
             "stride32_request_seconds", "From a request's head to the end of its answer.", ["route"],
             buckets=_SECONDS, registry=own,
@@ -57,7 +55,9 @@ class Metrics:
         self.queue_wait = Histogram(
             "stride32_queue_wait_seconds", "Wait of an input for the device.", ["model"], buckets=_SECONDS, registry=own
         )
-        self.batch_size = Histogram("stride32_batch_size", "Inputs in a batch.", ["model"], buckets=_BATCHES, registry=own)
+        self.batch_size = Histogram(
+            "stride32_batch_size", "Inputs in a batch.", ["model"], buckets=_BATCHES, registry=own
+        )
         self.stage_seconds = Histogram(
             "stride32_stage_seconds", "Time of one picture's decode and post, of one batch's infer.",
             ["stage", "model"], buckets=_SECONDS, registry=own,

@@ -1,0 +1,337 @@
+"""The models of the service: what is loaded, what could be, and the change from one to the other while requests run.
+
+A request holds a lease on the loaded model for as long as it needs it. Loading again puts the new one in place at once
+and closes the old one when its last lease is given back, so that no request is dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from service.batching import Batcher
+from service.errors import NotFoundError, UnavailableError, describe_error
+from service.metrics import Metrics, ModelMetrics
+from service.models import TASKS, ServedModel, load_served
+from service.settings import NO_MODEL, Settings
+from vision.card import ModelCard
+from vision.classification.imagenet import PUBLISHED
+from vision.errors import VisionError, closest_hint
+from vision.runtime.config import RuntimeConfig
+from vision.runtime.engine import resolve_device
+from vision.store import find_model, list_models
+
+log = logging.getLogger(__name__)
+
+# So many failures one after the other make a model unwell: the readiness of the server depends on it.
+UNWELL_AFTER = 5
+
+Loader = Callable[[str, str, RuntimeConfig], ServedModel]
+
+
+class ModelState(StrEnum):
+    """Where a model is between the disk and the device."""
+
+    AVAILABLE = "available"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    UNLOADING = "unloading"
+
+
+class LoadedModel:
+    """A model with its batcher; closed when nobody holds a lease any more."""
+
+    def __init__(self, served: ServedModel, batcher: Batcher) -> None:
+        self.served = served
+        self.batcher = batcher
+        self._leases = 0
+        self._retired = False
+        self._lock = threading.Lock()
+
+    def acquire(self) -> bool:
+        """Take a lease; False when the model is on its way out."""
+        with self._lock:
+            if self._retired:
+                return False
+            self._leases += 1
+            return True
+
+    def release(self) -> None:
+        """Give a lease back; the last one of a retired model closes it."""
+        with self._lock:
+            self._leases -= 1
+            last = self._retired and self._leases == 0
+        if last:
+            # Not here: the caller may be the event loop, and closing waits for a thread.
+            threading.Thread(target=self._close, name="retire-model", daemon=True).start()
+
+    def retire(self, *, wait: bool = False) -> None:
+        """Give out no more leases, and close when the last is back."""
+        with self._lock:
+            if self._retired:
+                return
+            self._retired = True
+            idle = self._leases == 0
+        if idle:
+            self._close()
+        elif wait:
+            self.batcher.close()
+
+    def _close(self) -> None:
+        self.batcher.close()
+        self.served.close()
+
+
+@dataclass(eq=False)
+class ModelEntry:
+    """One model by name.
+
+    Attributes:
+        name, kind: as its card has them.
+        card: its card, or None for published ImageNet classifiers.
+        metrics: what its batcher reports to.
+        state, error: where it is, and why it failed.
+        loaded: the model while it is ready.
+    """
+
+    name: str
+    kind: str
+    card: ModelCard | None
+    metrics: ModelMetrics
+    state: ModelState = ModelState.AVAILABLE
+    error: str = ""
+    loaded: LoadedModel | None = None
+    changing: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def task(self) -> str:
+        """detect, segment, classify or embed."""
+        return TASKS[self.kind]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each label, from the loaded model or the card."""
+        if self.loaded is not None:
+            return self.loaded.served.class_names
+        return () if self.card is None else self.card.labels
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it is loaded and did not fail on the last inputs."""
+        return self.state is ModelState.READY and self.metrics.failures_in_a_row < UNWELL_AFTER
+
+    @contextmanager
+    def lease(self) -> Iterator[LoadedModel]:
+        """Hold the loaded model; raises UnavailableError where there is none."""
+        loaded = self.acquire()
+        try:
+            yield loaded
+        finally:
+            loaded.release()
+
+    def acquire(self) -> LoadedModel:
+        """Return the loaded model with a lease, which the caller must release; raises UnavailableError."""
+        while True:
+            loaded = self.loaded
+            if loaded is None:
+                raise UnavailableError(
+                    f"model {self.name} must be loaded to be asked, it is {self.state}"
+                    f"{': ' + self.error if self.error else ''}; wait, or ask for it to be loaded",
+                    retry_after_s=5,
+                )
+            if loaded.acquire():
+                return loaded
+
+    def describe(self) -> dict[str, Any]:
+        """Return what /v1/models says of it."""
+        return {
+            "name": self.name,
+            "task": self.task,
+            "kind": self.kind,
+            "state": self.state,
+            "class_names": list(self.class_names),
+            "sha256": None if self.card is None else self.card.sha256,
+            "licence": None if self.card is None else self.card.licence,
+            "summary": "ImageNet classifier with published weights" if self.card is None else self.card.summary,
+            "error": self.error or None,
+        }
+
+
+class ModelRegistry:
+    """All models that this server knows, by name.
+
+    Args:
+        settings: defaults, device, batches.
+        metrics: of the app.
+        load: loads a model of a kind; replaced in tests.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, load: Loader = load_served) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self._load = load
+        self.runtime = RuntimeConfig(
+            device=settings.device,
+            engine=settings.engine,
+            precision=settings.precision,
+            threads=settings.threads,
+        )
+        self.defaults: dict[str, str] = {
+            task: name
+            for task, name in (
+                ("detect", settings.detector),
+                ("segment", settings.segmenter),
+                ("classify", settings.classifier),
+                ("embed", settings.embedder),
+            )
+            if name != NO_MODEL
+        }
+        self.entries: dict[str, ModelEntry] = {}
+        self.started = False
+
+    def start(self) -> None:
+        """Load the models of the start, one after the other; one that fails is said and does not stop the others.
+
+        Raises:
+            VisionError: the device does not exist, or no model at all could be loaded.
+        """
+        resolve_device(self.settings.device)
+        self.refresh()
+        names = list(dict.fromkeys([*self.defaults.values(), *self.settings.preload]))
+        for name in names:
+            try:
+                self.load(name)
+            except VisionError as exc:
+                log.warning("model %s is not available: %s", name, exc)
+        if names and not any(entry.state is ModelState.READY for entry in self.entries.values()):
+            raise UnavailableError(f"none of {', '.join(names)} could be loaded; the lines above say why")
+        self.started = True
+
+    def refresh(self) -> None:
+        """Look at the store again: models that came since are known from now on."""
+        for card in list_models():
+            if card.kind in TASKS:
+                entry = self.entries.get(card.name)
+                if entry is None:
+                    self.entries[card.name] = ModelEntry(card.name, card.kind, card, self.metrics.model(card.name))
+        for name in PUBLISHED:
+            if name == self.defaults.get("classify") or name in self.settings.preload:
+                self.entries.setdefault(name, ModelEntry(name, "classifier", None, self.metrics.model(name)))
+
+    def find(self, name: str) -> ModelEntry:
+        """Return the model of that name; raises NotFoundError, naming those there are."""
+        entry = self.entries.get(name)
+        if entry is None:
+            known = sorted(self.entries)
+            raise NotFoundError(
+                f"model must be one of {', '.join(known)}, got {name[:100]!r}{closest_hint(name, known)}; see "
+                "GET /v1/models",
+                code="model_not_found",
+            )
+        return entry
+
+    def resolve(self, task: str, name: str | None = None) -> ModelEntry:
+        """Return the model of a task, the default one without a name.
+
+        Raises:
+            NotFoundError: no such model, or one for another task.
+        """
+        if name is None:
+            name = self.defaults.get(task)
+            if name is None:
+                raise NotFoundError(f"a model must be named for {task}, this server has no default; see GET /v1/models",
+                                    code="model_not_found")  # fmt: skip
+        if not self.started and name not in self.entries:
+            raise UnavailableError("models are still loading; try again soon", retry_after_s=2)
+        entry = self.find(name)
+        if entry.task != task:
+            own = sorted(each.name for each in self.entries.values() if each.task == task)
+            raise NotFoundError(
+                f"model must be one for {task} ({', '.join(own) or 'none is here'}), {name} is for {entry.task}; name "
+                "another one",
+                code="model_not_found",
+            )
+        return entry
+
+    def load(self, name: str) -> ModelEntry:
+        """Load a model, or load it again from the disk; requests go on with the old one meanwhile.
+
+        Raises:
+            NotFoundError: no such model. VisionError: it cannot be loaded; an old one stays in place.
+        """
+        self.refresh()
+        entry = self.find(name)
+        with entry.changing:
+            old = entry.loaded
+            if old is None:
+                entry.state = ModelState.LOADING
+            try:
+                if entry.card is not None:
+                    entry.card = find_model(name, kind=entry.kind)
+                made = self._start_model(entry)
+            except Exception as exc:
+                entry.error = describe_error(exc).message
+                if old is None:
+                    entry.state = ModelState.FAILED
+                raise
+            entry.loaded, entry.state, entry.error = made, ModelState.READY, ""
+            entry.metrics.failures_in_a_row = 0
+            entry.metrics.ready.set(1)
+            if old is not None:
+                old.retire()
+        return entry
+
+    def unload(self, name: str) -> ModelEntry:
+        """Take a model from the device when the requests on it are answered; raises NotFoundError."""
+        entry = self.find(name)
+        with entry.changing:
+            old, entry.loaded = entry.loaded, None
+            entry.metrics.ready.set(0)
+            if old is not None:
+                entry.state = ModelState.UNLOADING
+                old.retire(wait=True)
+            entry.state, entry.error = ModelState.AVAILABLE, ""
+        return entry
+
+    def set_default(self, task: str, name: str) -> None:
+        """Make a loaded model the one that requests without a model get; raises NotFoundError, UnavailableError."""
+        entry = self.resolve(task, name)
+        with entry.lease():
+            self.defaults[task] = name
+
+    def is_ready(self) -> bool:
+        """Whether the models of the start are loaded and well (those that failed at the start apart)."""
+        wanted = [self.entries[name] for name in self.defaults.values() if name in self.entries]
+        return self.started and all(entry.is_well or entry.state is ModelState.FAILED for entry in wanted)
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each model that is or was wanted."""
+        return {
+            name: str(entry.state) if entry.is_well or entry.state is not ModelState.READY else "failing"
+            for name, entry in self.entries.items()
+            if entry.state is not ModelState.AVAILABLE
+        }
+
+    def close(self) -> None:
+        """Unload all."""
+        for name in list(self.entries):
+            self.unload(name)
+
+    def _start_model(self, entry: ModelEntry) -> LoadedModel:
+        served = self._load(entry.kind, entry.name, self.runtime)
+        batcher = Batcher(
+            served.run,
+            name=entry.name,
+            max_batch=self.settings.max_batch or served.max_batch,
+            max_delay_ms=self.settings.max_delay_ms,
+            observer=entry.metrics,
+        )
+        # Read when metrics are asked for: the batcher itself counts nothing.
+        entry.metrics.queue.set_function(batcher.__len__)
+        return LoadedModel(served, batcher)
