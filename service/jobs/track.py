@@ -1,0 +1,123 @@
+"""The first phase of a job: each frame through the pipeline into the result files, with a checkpoint every few seconds.
+
+A checkpoint is one step: files and states are made safe on the disk, then one transaction names them. Killed before it,
+the job goes on from the checkpoint before; what was written since is cut off and made again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import closing
+
+from service.batching import Priority
+from service.jobs.checkpoint import digest_of, load_state, remove_states, save_state
+from service.jobs.context import Environment, RunningJob, opened_frames
+from service.jobs.errors import CheckpointError, InvalidVideoError
+from service.jobs.outputs import TrackOutputs, check_sizes
+from service.jobs.record import Checkpoint, Phase
+from service.stream_options import StreamOptions
+from vision.config import PipelineConfig, to_dict
+from vision.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+
+def track(job: RunningJob, environment: Environment) -> tuple[int, str | None]:
+    """Run the phase; return the number of frames, and a warning if a part of the video could not be read.
+
+    Raises:
+        JobCancelled, JobInterrupted: the job shall stop; in the second case a checkpoint was written.
+        VisionError: the video or a network failed.
+        OSError: the disk failed.
+    """
+    options = StreamOptions.model_validate_json(job.record.options)
+    config = environment.builder.check(options)
+    digest = digest_of(options, config)
+    with closing(environment.builder.open(options, priority=Priority.BULK)) as pipeline:
+        start = _restore(job, environment, pipeline, digest)
+        with _open_outputs(job, pipeline, config, start) as outputs:
+            return _Tracking(job, environment, pipeline, outputs, digest).run(start)
+
+
+def _restore(job: RunningJob, environment: Environment, pipeline: Pipeline, digest: str) -> Checkpoint | None:
+    """Return the checkpoint to go on from, its states put into the pipeline; None to begin anew."""
+    checkpoint = job.record.checkpoint
+    if checkpoint is None:
+        return None
+    try:
+        if checkpoint.digest != digest:
+            raise CheckpointError("a checkpoint must be of the same settings, weights and version; begin anew")
+        check_sizes(job.folder, checkpoint.offsets)
+        load_state(job.folder, pipeline, checkpoint.state)
+    except CheckpointError as exc:
+        log.warning("job %s begins anew: %s", job.record.id, exc)
+        environment.store.begin_anew(job.record.id)
+        remove_states(job.folder)
+        return None
+    return checkpoint
+
+
+def _open_outputs(
+    job: RunningJob, pipeline: Pipeline, config: PipelineConfig, start: Checkpoint | None
+) -> TrackOutputs:
+    header = {"class_names": pipeline.object_names, "config": to_dict(config), "source": job.record.name}
+    return TrackOutputs(
+        job.folder,
+        {} if start is None else start.offsets,
+        header=header,
+        with_maps=job.record.wants_video and pipeline.segmenter is not None,
+    )
+
+
+class _Tracking:
+    """One run over the video, from a checkpoint or from the first frame."""
+
+    def __init__(
+        self, job: RunningJob, environment: Environment, pipeline: Pipeline, outputs: TrackOutputs, digest: str
+    ) -> None:
+        self._job, self._environment = job, environment
+        self._pipeline, self._outputs, self._digest = pipeline, outputs, digest
+        self._next_frame = self._saved_frame = 0
+        self._saved_s = time.monotonic()
+
+    def run(self, start: Checkpoint | None) -> tuple[int, str | None]:
+        """Process all frames and give the files their names."""
+        job, settings = self._job, self._environment.settings
+        if start is not None:
+            self._next_frame = self._saved_frame = start.next_frame
+        with opened_frames(job, settings, first=self._next_frame) as (reader, frames):
+            job.progress.begin(Phase.TRACK, total=reader.frame_count, done=self._next_frame)
+            for frame in frames:
+                if job.shall_stop:
+                    break
+                self._outputs.write(self._pipeline.process(frame))
+                self._next_frame = frame.index + 1
+                job.progress.reach(self._next_frame)
+                if time.monotonic() - self._saved_s >= settings.jobs_checkpoint_s:
+                    self._save()
+            truncated = reader.truncated
+        if job.stopping.is_set() and self._next_frame > self._saved_frame:
+            self._save()
+        job.check()
+        if not self._next_frame:
+            raise InvalidVideoError("a video must have a frame that can be decoded, found none; export it again")
+        self._environment.quota.record(job.record.id, job.record.video_bytes + self._outputs.size)
+        self._outputs.publish()
+        return self._next_frame, _warning(self._next_frame) if truncated else None
+
+    def _save(self) -> None:
+        """Write a checkpoint; the frames so far are then safe."""
+        folder, environment = self._job.folder, self._environment
+        offsets = self._outputs.sync()
+        state = save_state(folder, self._pipeline, self._next_frame)
+        checkpoint = Checkpoint(digest=self._digest, next_frame=self._next_frame, offsets=offsets, state=state)
+        environment.store.save_checkpoint(self._job.record.id, checkpoint)
+        remove_states(folder, keep=state)
+        environment.quota.record(self._job.record.id, self._job.record.video_bytes + self._outputs.size)
+        environment.quota.check()
+        self._saved_frame, self._saved_s = self._next_frame, time.monotonic()
+
+
+def _warning(frames: int) -> str:
+    return f"the video is damaged or cut short; the results are those of the {frames} frames that could be decoded"
