@@ -1,0 +1,328 @@
+"""``/v1/sessions``: tracking sessions over HTTP, and their frames over HTTP or a WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response, WebSocket
+from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
+
+from service.admission import Ticket
+from service.errors import (
+    BadRequestError,
+    BodyTimeoutError,
+    BodyTooLargeError,
+    CancelledWorkError,
+    ForbiddenError,
+    InvalidParameterError,
+    ServiceError,
+)
+from service.sessions.origin import is_origin_allowed
+from service.sessions.requests import FrameAnswer, SessionInfo, SessionList, SessionRequest
+from service.sessions.session import MAX_SEQUENCE, MAX_TIMESTAMP_S, Session
+from service.sessions.snapshot import MAX_SNAPSHOT_BYTES
+from service.sessions.store import SessionStore
+from service.sessions.stream import FrameStream
+from service.uploads import content_length, read_image_body
+from vision.errors import closest_hint
+
+if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
+
+router = APIRouter(tags=["sessions"])
+
+MAX_OPTIONS_BYTES = 64 << 10
+UNAUTHORIZED, SESSION_GONE = 4401, 4404
+PROTOCOL = "stride32"
+
+Sequence = Annotated[
+    int | None, Query(ge=0, le=MAX_SEQUENCE, description="Number of the frame; the next one if left out.")
+]
+TimestampS = Annotated[
+    float | None,
+    Query(ge=0, le=MAX_TIMESTAMP_S, allow_inf_nan=False, description="Time of the frame in seconds; must rise."),
+]
+
+_PICTURE = {
+    "required": True,
+    "content": {
+        kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/*", "application/octet-stream")
+    },
+}
+_OPTIONS = {
+    "required": False,
+    "content": {"application/json": {"schema": SessionRequest.model_json_schema()}},
+}
+_SNAPSHOT_CONTENT = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_ERROR = {
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["error"],
+                "properties": {
+                    "error": {
+                        "type": "object",
+                        "required": ["code", "message", "request_id"],
+                        "properties": {name: {"type": "string"} for name in ("code", "message", "request_id")},
+                    }
+                },
+            }
+        }
+    }
+}
+
+
+def _errors(**statuses: str) -> dict[int | str, dict[str, Any]]:
+    """Return the documentation of errors: ``e404="what it means"``."""
+    return {int(name[1:]): {"description": text, **_ERROR} for name, text in statuses.items()}
+
+
+_GONE = "No such session of this key, or it expired."
+
+
+@router.post(
+    "/v1/sessions",
+    status_code=201,
+    response_model=None,
+    responses={
+        201: {"model": SessionInfo, "description": "The session."},
+        **_errors(e404="No such model.", e422="Unknown or bad options.", e429="Too many sessions.", e503="Not ready."),
+    },
+    openapi_extra={"requestBody": _OPTIONS},
+)
+async def create_session(request: Request) -> Response:
+    """Open a tracking session; an empty body takes the server's defaults."""
+    store = _store(request)
+    wanted = _read_options(await _read_body(request, MAX_OPTIONS_BYTES))
+    session = await store.create(wanted.stream_options(), _key_id(request), ttl_s=wanted.ttl_s)
+    return _created(session)
+
+
+@router.get("/v1/sessions", response_model=None, responses={200: {"model": SessionList}})
+async def list_sessions(request: Request) -> Response:
+    """List the sessions of this key, oldest first."""
+    store = _store(request)
+    rows = [store.describe(session).model_dump(mode="json") for session in store.owned_by(_key_id(request))]
+    return _json({"sessions": rows})
+
+
+@router.post(
+    "/v1/sessions/restore",
+    status_code=201,
+    response_model=None,
+    responses={
+        201: {"model": SessionInfo, "description": "A new session that goes on where the saved one was."},
+        **_errors(e413="More bytes than a snapshot has.", e422="No snapshot, or one that does not fit this server."),
+    },
+    openapi_extra={"requestBody": {"required": True, "content": _SNAPSHOT_CONTENT}},
+)
+async def restore_session(request: Request) -> Response:
+    """Open a session from a snapshot."""
+    with request.app.state.service.admission.enter(None) as ticket:
+        data = await _read_body(request, MAX_SNAPSHOT_BYTES, ticket)
+        return _created(await _store(request).restore(data, _key_id(request)))
+
+
+@router.get(
+    "/v1/sessions/{session_id}", response_model=None, responses={200: {"model": SessionInfo}, **_errors(e404=_GONE)}
+)
+async def get_session(request: Request, session_id: str) -> Response:
+    """Show a session; this does not keep it alive."""
+    store = _store(request)
+    return _json(store.describe(store.get(session_id, _key_id(request))).model_dump(mode="json"))
+
+
+@router.delete("/v1/sessions/{session_id}", status_code=204, response_model=None, responses=_errors(e404=_GONE))
+async def delete_session(request: Request, session_id: str) -> Response:
+    """End a session."""
+    _store(request).delete(session_id, _key_id(request))
+    return Response(status_code=204)
+
+
+@router.get(
+    "/v1/sessions/{session_id}/snapshot",
+    response_model=None,
+    response_class=Response,
+    responses={
+        200: {"content": _SNAPSHOT_CONTENT, "description": "The session between two frames."},
+        **_errors(e404=_GONE),
+    },
+)
+async def download_snapshot(request: Request, session_id: str) -> Response:
+    """Download the session as a file, which ``/v1/sessions/restore`` takes."""
+    store = _store(request)
+    session = store.get(session_id, _key_id(request))
+    data = await store.snapshot(session)
+    name = f"session-{session.session_id}.npz"
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(data, media_type="application/octet-stream", headers=disposition)
+
+
+@router.post(
+    "/v1/sessions/{session_id}/frames",
+    response_model=None,
+    responses={
+        200: {"model": FrameAnswer, "description": "What is in the frame."},
+        **_errors(
+            e404=_GONE,
+            e409="The sequence is below the next one.",
+            e413="Too many bytes or pixels.",
+            e415="No picture's media type.",
+            e422="No picture, or a bad parameter.",
+            e429="As many frames wait as may.",
+            e503="Not ready.",
+            e504="No answer in time.",
+        ),
+    },
+    openapi_extra={"requestBody": _PICTURE},
+)
+async def post_frame(
+    request: Request, session_id: str, sequence: Sequence = None, timestamp_s: TimestampS = None
+) -> Response:
+    """Process the next frame; the last sequence again gets the same answer again (Idempotent-Replay: true)."""
+    service = request.app.state.service
+    store: SessionStore = service.sessions
+    session = store.get(session_id, _key_id(request))
+    session.check_room()
+    ticket = service.admission.enter(content_length(request))
+    try:
+        picture = await read_image_body(request, ticket, service.admission, store.settings.body_timeout_s)
+        # Between head and body the session may have gone.
+        session = store.get(session_id, _key_id(request))
+    except BaseException:
+        ticket.release()
+        raise
+    answer = await session.submit(picture, sequence=sequence, timestamp_s=timestamp_s, place=ticket)
+    headers = {"Idempotent-Replay": "true"} if answer.replayed else None
+    return Response(answer.body, media_type="application/json", headers=headers)
+
+
+@router.websocket("/v1/sessions/{session_id}/stream")
+async def stream_frames(websocket: WebSocket, session_id: str) -> None:
+    """Pictures in, answers out; see docs/service.md for the messages."""
+    service = websocket.app.state.service
+    store: SessionStore = service.sessions
+    if not is_origin_allowed(websocket.headers, store.settings.cors_origins):
+        await _deny(
+            websocket,
+            ForbiddenError(
+                "a browser's page may open this socket only from this server or an origin in STRIDE32_CORS_ORIGINS; "
+                "add the page's origin there"
+            ),
+        )
+        return
+    offered = websocket.headers.get("sec-websocket-protocol", "")
+    is_offered = PROTOCOL in (part.strip() for part in offered.split(","))
+    # Accepted before it is refused: browsers show their pages the code of a closed socket, of a refused one nothing.
+    await websocket.accept(subprotocol=PROTOCOL if is_offered else None)
+    try:
+        caller = websocket.state.authenticator.identify_websocket(websocket.headers)
+    except ServiceError as exc:
+        await websocket.close(UNAUTHORIZED, _reason(exc))
+        return
+    try:
+        session = store.get(session_id, caller.key_id)
+    except ServiceError as exc:
+        await websocket.close(SESSION_GONE, _reason(exc))
+        return
+    stream = FrameStream(
+        websocket,
+        session,
+        draining=store.draining,
+        max_bytes=store.settings.max_body_bytes,
+        enter=service.admission.enter,
+    )
+    await stream.run()
+
+
+async def _deny(websocket: WebSocket, error: ServiceError) -> None:
+    """Refuse a handshake: 403 with a body where the server can send one, 403 without it elsewhere."""
+    if "websocket.http.response" in websocket.scope.get("extensions", {}):
+        body = {"error": {"code": error.error_code, "message": str(error), "request_id": ""}}
+        await websocket.send_denial_response(_json(body, status=error.status))
+    else:
+        await websocket.close(1008, _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    """Return the error's message as far as a close frame takes it."""
+    return str(error).encode()[:123].decode(errors="ignore")
+
+
+def _store(connection: HTTPConnection) -> SessionStore:
+    store: SessionStore = connection.app.state.service.sessions
+    return store
+
+
+def _key_id(request: Request) -> str:
+    key_id: str = request.state.key_id
+    return key_id
+
+
+def _json(content: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content), status, headers, "application/json")
+
+
+def _created(session: Session) -> Response:
+    content = SessionStore.describe(session).model_dump(mode="json")
+    return _json(content, status=201, headers={"Location": f"/v1/sessions/{session.session_id}"})
+
+
+async def _read_body(request: Request, max_bytes: int, ticket: Ticket | None = None) -> bytes:
+    """Return the body, booked on ``ticket`` as it comes.
+
+    Raises:
+        BodyTooLargeError, BodyTimeoutError, CancelledWorkError, QueueFullError.
+    """
+    timeout_s = _store(request).settings.body_timeout_s
+    body = bytearray()
+    too_large = BodyTooLargeError(f"the body must have at most {max_bytes} bytes, more were sent; send less")
+    if (content_length(request) or 0) > max_bytes:
+        raise too_large
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > max_bytes:
+                    raise too_large
+                if ticket is not None:
+                    ticket.grow(len(chunk))
+                body += chunk
+    except TimeoutError:
+        raise BodyTimeoutError(
+            f"the body must arrive within {timeout_s:g} s, {len(body)} bytes came; send it faster"
+        ) from None
+    except ClientDisconnect:
+        raise CancelledWorkError("the client went away while it sent the body") from None
+    return bytes(body)
+
+
+def _read_options(body: bytes) -> SessionRequest:
+    """Return the options of a new session; raises BadRequestError and InvalidParameterError."""
+    if not body.strip():
+        return SessionRequest.model_validate({})
+    try:
+        return SessionRequest.model_validate_json(body, strict=True)
+    except ValidationError as exc:
+        errors = exc.errors(include_url=False, include_input=False, include_context=False)
+    if any(error["type"] == "json_invalid" for error in errors):
+        raise BadRequestError(
+            'the body must be a JSON object such as {"tracker": "bytetrack"}, or empty, got something that cannot be '
+            "read as JSON; correct it"
+        )
+    found = "; ".join(_describe(error["loc"], error["type"], error["msg"]) for error in errors[:5])
+    raise InvalidParameterError(
+        f"the options must be some of {', '.join(SessionRequest.model_fields)} in their types and ranges, got {found}; "
+        "correct them (docs/service.md)"
+    )
+
+
+def _describe(place: Iterable[int | str], kind: str, message: str) -> str:
+    name = ".".join(str(part)[:60] for part in place) or "the body"
+    if kind == "extra_forbidden":
+        return f"{name}: unknown{closest_hint(name, SessionRequest.model_fields)}"
+    return f"{name}: {message}"

@@ -1,0 +1,42 @@
+"""What can go wrong with a session, each with its status and code."""
+
+from __future__ import annotations
+
+from service.errors import BodyTooLargeError, ConflictError, InvalidParameterError, NotFoundError, RateLimitedError
+
+
+class SessionNotFoundError(NotFoundError):
+    """No session of that id belongs to the key: it never did, it was deleted, or it expired."""
+
+    code = "session_not_found"
+
+
+class TooManySessionsError(RateLimitedError):
+    """All places are taken, those of the key or those of the server."""
+
+    code = "too_many_sessions"
+
+
+class SequenceConflictError(ConflictError):
+    """The number of a frame is below the next one, and it is not the last one again."""
+
+    def __init__(self, sequence: int, next_sequence: int) -> None:
+        super().__init__(
+            f"sequence must be {next_sequence} or higher (next_sequence), or {next_sequence - 1} for the last answer "
+            f"again, got {sequence}; frames come in order, go on with next_sequence {next_sequence}"
+            if next_sequence
+            else f"sequence must be 0 or higher (next_sequence 0), got {sequence}; count from 0"
+        )
+        self.next_sequence = next_sequence
+
+
+class SessionTooLargeError(BodyTooLargeError):
+    """What the session remembers has outgrown its share of the memory."""
+
+    code = "session_too_large"
+
+
+class InvalidSnapshotError(InvalidParameterError):
+    """The bytes are no snapshot, a damaged one, or one that does not fit this server."""
+
+    code = "invalid_snapshot"

@@ -1,0 +1,82 @@
+"""What clients send and get about sessions, as the OpenAPI document shows it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.stream_options import StreamOptions
+
+
+class SessionRequest(StreamOptions):
+    """A new session: the stream's options, and how long it lives without a frame."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"tracker": "bytetrack", "conf": 0.4, "ttl_s": 120.0}]},
+    )
+
+    ttl_s: float | None = Field(None, gt=0, description="Seconds without a frame after which it ends.")
+
+    def stream_options(self) -> StreamOptions:
+        """Return the options of the stream alone."""
+        return StreamOptions.model_validate(self.model_dump(exclude={"ttl_s"}))
+
+
+class SessionInfo(BaseModel):
+    """A session as its owner sees it; times in seconds since 1970."""
+
+    id: str
+    created_at: float
+    expires_at: float
+    ttl_s: float
+    next_sequence: int
+    last_timestamp_s: float | None
+    frames: int
+    options: dict[str, Any]
+    class_names: list[str]
+
+
+class SessionList(BaseModel):
+    """The sessions of the key that asks, oldest first."""
+
+    sessions: list[SessionInfo]
+
+
+class DetectionRow(BaseModel):
+    """One detected object; box as x1, y1, x2, y2 in pixels of the upright picture."""
+
+    box: tuple[float, float, float, float]
+    score: float
+    label: int
+    class_name: str
+
+
+class TrackRow(DetectionRow):
+    """One track; ``detection`` is the row of the detection that it was matched with in this frame."""
+
+    id: int
+    state: Literal["tentative", "confirmed"]
+    age: int
+    time_since_update: int
+    detection: int | None
+    surface: str | None = None
+
+
+class ImageSize(BaseModel):
+    """Size of the upright picture in pixels."""
+
+    width: int
+    height: int
+
+
+class FrameAnswer(BaseModel):
+    """The answer to a frame."""
+
+    session: str
+    sequence: int
+    timestamp_s: float | None
+    image: ImageSize
+    tracks: list[TrackRow]
+    detections: list[DetectionRow]
+    timings_ms: dict[str, float]
