@@ -61,7 +61,9 @@ class Settings(BaseSettings):
     # -- limits
     max_body_bytes: int = Field(32 << 20, ge=1024, description="Largest body of an image request.")
     max_pixels: int = Field(50_000_000, ge=1, description="Largest picture, width times height, as its header says.")
-    body_timeout_s: float = Field(20.0, gt=0, description="Seconds in which a body must arrive (uploads: between parts).")
+    body_timeout_s: float = Field(
+        20.0, gt=0, description="Seconds in which a body must arrive (uploads: between parts)."
+    )
     header_timeout_s: float = Field(10.0, gt=0, description="Seconds in which a request's head must arrive.")
     max_header_bytes: int = Field(16 << 10, ge=1024, description="Largest head of a request.")
     max_headers: int = Field(100, ge=8, description="Most header lines of a request.")

@@ -1,1 +1,1 @@
-"""The routes of the HTTP interface, one module a group of paths."""
+"""The routes under /v1 and those of operations: from HTTP to the service's parts and back."""

@@ -27,6 +27,7 @@ from vision.cli import (
     models,
     report,
     segment,
+    serve,
     track,
     tracks,
     train,
@@ -52,6 +53,7 @@ app.command()(detect.detect)
 app.command()(classify.classify)
 app.command()(segment.segment)
 app.command()(embed.embed)
+app.command()(serve.serve)
 app.add_typer(train.app, name="train")
 app.command()(report.report)
 app.command("lr-find")(lr_find.lr_find)

@@ -89,7 +89,13 @@ def is_image_header(head: bytes) -> bool:
     return find_plugin(head) is not None
 
 
-def decode_image(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, source: str = "") -> ImageArray:
+def decode_image(
+    data: bytes,
+    *,
+    limits: ImageLimits = DEFAULT_LIMITS,
+    source: str = "",
+    reserve: Callable[[int], None] | None = None,
+) -> ImageArray:
     """Return the picture as upright uint8 [H, W, 3] RGB.
 
     EXIF orientation is applied once. Grey becomes three equal channels, CMYK is converted, 16 bit is scaled to 8 (the
@@ -99,6 +105,7 @@ def decode_image(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, source: s
         data: an encoded JPEG, PNG, WebP, BMP, TIFF or GIF.
         limits: largest size accepted, checked on the header before decoding.
         source: name for error messages.
+        reserve: called with the bytes of the decoded picture before any of it is decoded; what it raises comes out.
 
     Raises:
         LimitExceededError: more bytes or pixels than allowed.
@@ -109,6 +116,8 @@ def decode_image(data: bytes, *, limits: ImageLimits = DEFAULT_LIMITS, source: s
     image = _open_header(data, name)
     try:
         _check_pixels(image.size, limits, name)
+        if reserve is not None:
+            reserve(image.size[0] * image.size[1] * 3)
         if _is_plain_jpeg(image, data):
             return _decode_plain_jpeg(data, _orientation(image), name)
         image.load()

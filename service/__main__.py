@@ -1,0 +1,59 @@
+"""``python -m service``: the same as ``stride32 serve`` without options; settings come from the environment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.logs import configure_logging
+from service.server import run_server
+from service.settings import Settings, load_settings
+from service.tracing import start_tracing
+from vision.errors import VisionError
+
+USAGE = 2
+
+
+def serve(settings: Settings) -> int:
+    """Serve until a signal, and return the exit code: 0 after a signal, 1 where the service could not work."""
+    configure_logging(settings)
+    failed = False
+
+    def make_app() -> FastAPI:
+        app = create_app(settings)
+
+        def give_up() -> None:
+            nonlocal failed
+            failed = True
+            # The main thread ends the server as for any other signal.
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        app.state.service.on_fatal = give_up
+        start_tracing(app, settings)
+        return app
+
+    code = run_server(
+        settings,
+        make_app,
+        begin_draining=lambda app: app.state.service.begin_draining(),
+        on_refusal=lambda app, reason: app.state.service.metrics.rejected(reason),
+    )
+    return 1 if failed else code
+
+
+def main() -> int:
+    """Read the settings and serve."""
+    try:
+        settings = load_settings()
+    except VisionError as exc:
+        sys.stderr.write(f"error: {exc}\n")
+        return USAGE
+    return serve(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""One picture in, one answer out: /v1/detect, /v1/segment, /v1/classify, /v1/embed.
+
+A request gets its place in the queue before its body is read, and gives it back when the answer is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from service import convert
+from service.errors import InvalidParameterError, NotAcceptableError, ServiceError
+from service.inference import Answer
+from service.parameters import (
+    ClassifyParameters,
+    DetectParameters,
+    EmbedParameters,
+    ImageParameters,
+    SegmentParameters,
+    split_names,
+)
+from service.pictures import Form, accepted_form, draw, mask_png
+from service.registry import ModelEntry
+from service.routes.descriptions import describe_image_route
+from service.state import Service, service_of
+from service.uploads import content_length, read_image_body
+from vision.classification.config import ClassifierConfig
+from vision.detection.config import DetectorConfig
+from vision.segmentation.config import SegmenterConfig
+from vision.types import FrameResult
+
+router = APIRouter(tags=["images"])
+
+Content = bytes | Mapping[str, Any]
+
+
+@router.post("/v1/detect", **describe_image_route("detect", DetectParameters))
+async def detect(request: Request) -> Response:
+    """Detect objects in a picture."""
+    parameters = DetectParameters.of(request)
+    form = accepted_form(request)
+    entry = service_of(request).registry.resolve("detect", parameters.model)
+    options = detector_options(parameters)
+
+    def finish(answer: Answer) -> Content:
+        if answer.frame is not None:
+            result = FrameResult(0, size_hw=answer.size_hw, detections=answer.value)
+            return draw(answer.frame, result, entry.class_names, form)
+        return {"detections": convert.detections_json(answer.value, entry.class_names)}
+
+    return await answer_picture(request, entry, parameters, options, form, finish)
+
+
+@router.post("/v1/segment", **describe_image_route("segment", SegmentParameters))
+async def segment(request: Request) -> Response:
+    """Give every pixel of a picture a class."""
+    parameters = SegmentParameters.of(request)
+    form = accepted_form(request)
+    render = parameters.render or ("mask" if form is Form.PNG else "overlay")
+    if form is Form.JPEG and render == "mask":
+        raise InvalidParameterError("render=mask needs Accept: image/png, JPEG changes class numbers; ask for a PNG")
+    entry = service_of(request).registry.resolve("segment", parameters.model)
+    options = None
+    if parameters.classes is not None or parameters.size:
+        options = SegmenterConfig(classes=split_names(parameters.classes), long_side=parameters.size)
+
+    def finish(answer: Answer) -> Content:
+        if form is Form.JSON:
+            return convert.segmentation_json(answer.value)
+        if render == "mask" or answer.frame is None:
+            return mask_png(answer.value)
+        result = FrameResult(0, size_hw=answer.size_hw, segmentation=answer.value)
+        return draw(answer.frame, result, answer.value.class_names, form)
+
+    return await answer_picture(request, entry, parameters, options, form, finish, slow=True)
+
+
+@router.post("/v1/classify", **describe_image_route("classify", ClassifyParameters))
+async def classify(request: Request) -> Response:
+    """Say what a whole picture shows."""
+    parameters = ClassifyParameters.of(request)
+    form = accepted_form(request)
+    entry = service_of(request).registry.resolve("classify", parameters.model)
+    options = ClassifierConfig(top=parameters.top)
+
+    def finish(answer: Answer) -> Content:
+        if answer.frame is not None:
+            result = FrameResult(0, size_hw=answer.size_hw, classification=answer.value)
+            return draw(answer.frame, result, entry.class_names, form)
+        return convert.classification_json(answer.value)
+
+    return await answer_picture(request, entry, parameters, options, form, finish)
+
+
+@router.post("/v1/embed", **describe_image_route("embed", EmbedParameters))
+async def embed(request: Request) -> Response:
+    """Give objects of a picture, or the whole of it, unit vectors of their looks."""
+    parameters = EmbedParameters.of(request)
+    form = accepted_form(request)
+    if form is not Form.JSON:
+        raise NotAcceptableError("embeddings are numbers and come as application/json only; leave Accept out")
+    entry = service_of(request).registry.resolve("embed", parameters.model)
+    boxes = parameters.box_array()
+
+    def finish(answer: Answer) -> Content:
+        height, width = answer.size_hw
+        return {
+            "dim": int(answer.value.shape[1]),
+            "boxes": [[0.0, 0.0, float(width), float(height)]] if boxes is None else boxes.tolist(),
+            "embeddings": answer.value.tolist(),
+        }
+
+    return await answer_picture(request, entry, parameters, boxes, form, finish)
+
+
+def detector_options(parameters: DetectParameters) -> DetectorConfig | None:
+    """Return the thresholds of a request, None where it has none of its own."""
+    if parameters.model_fields_set <= {"model", "timeout_ms"}:
+        return None
+    return DetectorConfig(
+        conf="auto" if parameters.conf is None else parameters.conf,
+        iou="auto" if parameters.iou is None else parameters.iou,
+        max_det=parameters.max_det or DetectorConfig().max_det,
+        classes=split_names(parameters.classes),
+        class_agnostic=parameters.class_agnostic,
+        long_side=parameters.size,
+    )
+
+
+async def answer_picture(
+    request: Request,
+    entry: ModelEntry,
+    parameters: ImageParameters,
+    options: Any,
+    form: Form,
+    finish: Callable[[Answer], Content],
+    *,
+    slow: bool = False,
+) -> Response:
+    """Read the picture, ask the model, and return the answer in its form.
+
+    Args:
+        request, entry, parameters, options, form: of the question.
+        finish: from the model's answer to the encoded picture, or to what the JSON says beside model and size.
+        slow: ``finish`` takes milliseconds even for JSON, and belongs into a thread.
+    """
+    service = service_of(request)
+    began = time.monotonic()
+    timeout_s = parameters.timeout_s(service.settings.request_timeout_s)
+    with service.admission.enter(content_length(request)) as ticket:
+        try:
+            body = await read_image_body(
+                request, ticket, service.admission, min(service.settings.body_timeout_s, timeout_s)
+            )
+            answer = await service.inference.ask(
+                entry,
+                body,
+                options,
+                ticket=ticket,
+                timeout_s=timeout_s - (time.monotonic() - began),
+                request=request,
+                keep_frame=form is not Form.JSON,
+            )
+        except ServiceError as exc:
+            count_refusal(service, exc)
+            raise
+        post = time.monotonic()
+        if slow or form is not Form.JSON:
+            loop = asyncio.get_running_loop()
+            content = await loop.run_in_executor(service.inference.pool, finish, answer)
+        else:
+            content = finish(answer)
+    now = time.monotonic()
+    entry.metrics.finished(now - post)
+    service.admission.observe(now - began)
+    if isinstance(content, bytes):
+        return Response(content, media_type=form)
+    reply = {
+        "model": entry.name,
+        "image": convert.image_size(answer.size_hw),
+        **content,
+        "timings_ms": answer.timings_ms,
+    }
+    return Response(orjson.dumps(reply), media_type="application/json")
+
+
+def count_refusal(service: Service, error: ServiceError) -> None:
+    """Count what was turned away after its admission."""
+    if error.status in (503, 504):
+        service.metrics.rejected(error.error_code)

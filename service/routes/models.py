@@ -1,0 +1,102 @@
+"""/v1/models: what is there, how it does, and loading, unloading and swapping it while requests run."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, ConfigDict
+
+from service.auth import caller_of
+from service.registry import ModelEntry
+from service.routes.descriptions import error_responses
+from service.state import Service, service_of
+from service.stream_options import ModelName
+
+router = APIRouter(tags=["models"])
+
+Name = Annotated[str, Path(description="Name of the model.", max_length=100)]
+Task = Annotated[Literal["detect", "segment", "classify", "embed"], Path(description="Task of the default.")]
+
+
+class DefaultModel(BaseModel):
+    """The model that requests without a name get."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"model": "person-lite0"}]})
+
+    model: ModelName
+
+
+@router.get("/v1/models", response_model=None)
+async def list_all(request: Request) -> Response:
+    """List the models with their states."""
+    service = service_of(request)
+    await asyncio.to_thread(service.registry.refresh)
+    entries = sorted(service.registry.entries.values(), key=lambda entry: (entry.task, entry.name))
+    return _json({"models": [describe(service, entry) for entry in entries]})
+
+
+@router.get("/v1/models/{name}", response_model=None, responses=error_responses(404))
+async def show(request: Request, name: Name) -> Response:
+    """Show one model: its card, where its data came from, and how it does."""
+    service = service_of(request)
+    return _json(describe_fully(service, service.registry.find(name)))
+
+
+@router.post("/v1/models/{name}/load", response_model=None, responses=error_responses(403, 404, 422, 500, 503))
+async def load(request: Request, name: Name) -> Response:
+    """Load a model, or load it again from the disk; requests in flight are answered by the old one."""
+    service = _changed(request)
+    entry = await asyncio.to_thread(service.registry.load, name)
+    return _json(describe_fully(service, entry))
+
+
+@router.post("/v1/models/{name}/unload", response_model=None, responses=error_responses(403, 404))
+async def unload(request: Request, name: Name) -> Response:
+    """Take a model from the device; requests in flight are answered first."""
+    service = _changed(request)
+    entry = await asyncio.to_thread(service.registry.unload, name)
+    return _json(describe_fully(service, entry))
+
+
+@router.put("/v1/defaults/{task}", response_model=None, responses=error_responses(403, 404, 422, 503))
+async def set_default(request: Request, task: Task, body: DefaultModel) -> Response:
+    """Make a loaded model the default of its task."""
+    service = _changed(request)
+    service.registry.set_default(task, body.model)
+    return _json(describe(service, service.registry.find(body.model)))
+
+
+def describe(service: Service, entry: ModelEntry) -> dict[str, Any]:
+    """Return a model as the list shows it."""
+    return entry.describe() | {"default": service.registry.defaults.get(entry.task) == entry.name}
+
+
+def describe_fully(service: Service, entry: ModelEntry) -> dict[str, Any]:
+    """Return a model with its card and its health."""
+    loaded, metrics = entry.loaded, entry.metrics
+    health = {
+        "state": "ok" if entry.is_well else "failing" if loaded is not None else str(entry.state),
+        "requests": metrics.requests,
+        "failures": metrics.failure_count,
+        "failures_in_a_row": metrics.failures_in_a_row,
+        "last_error": metrics.last_error or None,
+        "queue_items": 0 if loaded is None else len(loaded.batcher),
+        "batch_cap": None if loaded is None else loaded.batcher.max_batch,
+        "engine": None if loaded is None else loaded.served.engine,
+    }
+    card = None if entry.card is None else entry.card.to_dict()
+    return describe(service, entry) | {"card": card, "health": health}
+
+
+def _changed(request: Request) -> Service:
+    """Return the service to a caller who may change its models."""
+    service = service_of(request)
+    service.authenticator.require_admin(caller_of(request.scope))
+    return service
+
+
+def _json(content: Any) -> Response:
+    return Response(orjson.dumps(content, default=str), media_type="application/json")

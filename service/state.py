@@ -1,0 +1,78 @@
+"""Everything that one app holds, made by ``create_app`` and found by routes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from starlette.requests import HTTPConnection
+
+from service.admission import Admission
+from service.auth import Authenticator
+from service.inference import ImageInference
+from service.metrics import Metrics
+from service.registry import ModelRegistry
+from service.settings import Settings
+from service.streams import StreamBuilder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.jobs.service import JobService
+    from service.sessions.store import SessionStore
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Service:
+    """The parts of the service.
+
+    Attributes:
+        on_fatal: called when the service cannot work at all (no model could be loaded); the server then ends.
+        draining: SIGTERM came; new work is refused.
+    """
+
+    settings: Settings
+    metrics: Metrics
+    admission: Admission
+    authenticator: Authenticator
+    registry: ModelRegistry
+    inference: ImageInference
+    streams: StreamBuilder
+    sessions: SessionStore
+    jobs: JobService
+    on_fatal: Callable[[], None] | None = None
+    draining: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    def begin_draining(self) -> None:
+        """Refuse new work from now on; what is in flight goes on."""
+        self.draining = True
+        self.admission.draining = True
+
+    def load_models(self) -> None:
+        """Load the models of the start; without any the service ends."""
+        try:
+            began = time.monotonic()
+            self.registry.start()
+            log.info("models are ready after %.1f s: %s", time.monotonic() - began, self.registry.states())
+        except Exception:
+            log.exception("the service cannot start")
+            if self.on_fatal is not None:
+                self.on_fatal()
+
+    def load_in_background(self) -> threading.Thread:
+        """Load the models in a thread, so that the server answers "not ready" meanwhile."""
+        thread = threading.Thread(target=self.load_models, name="load-models", daemon=True)
+        thread.start()
+        return thread
+
+
+def service_of(connection: HTTPConnection) -> Service:
+    """Return the service that a request or WebSocket belongs to."""
+    service: Service = connection.app.state.service
+    return service

@@ -1,0 +1,94 @@
+"""The body of an image request to bytes: raw or one part of a form, within limits of size and time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+
+from service.admission import Admission, Ticket
+from service.errors import BadRequestError, BodyTimeoutError, CancelledWorkError, UnsupportedMediaTypeError
+from service.jobs.multipart import SinglePart
+
+IMAGE_PART: Final = "image"
+
+
+def content_length(request: Request) -> int | None:
+    """Return the announced length of the body, None where it is not told (chunked); raises BadRequestError."""
+    value = request.headers.get("content-length")
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) < 19):
+        raise BadRequestError(f"Content-Length must be a number of bytes, got {value[:30]!r}; correct it")
+    return int(value)
+
+
+def part_reader(request: Request) -> SinglePart | None:
+    """Return what takes the picture out of a form, or None for a body that is the picture.
+
+    Raises:
+        UnsupportedMediaTypeError: the body is declared to be something else.
+    """
+    declared = request.headers.get("content-type", "")
+    kind = declared.partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return SinglePart(declared, IMAGE_PART)
+    # curl says x-www-form-urlencoded unless told otherwise, also for --data-binary.
+    if kind in ("", "application/octet-stream", "application/x-www-form-urlencoded") or kind.startswith("image/"):
+        return None
+    raise UnsupportedMediaTypeError(
+        f"a picture must come as image/*, application/octet-stream or multipart/form-data, got {kind[:100]!r}; set the "
+        "Content-Type"
+    )
+
+
+async def read_image_body(request: Request, ticket: Ticket, admission: Admission, timeout_s: float) -> bytes:
+    """Return the picture's bytes; a form must hold them in its one part ``image``.
+
+    Raises:
+        UnsupportedMediaTypeError, BadRequestError: no such body. Otherwise as ``read_body``.
+    """
+    part = part_reader(request)
+    if part is None:
+        return await read_body(request, ticket, admission, timeout_s)
+    picture = await read_body(request, ticket, admission, timeout_s, part.feed)
+    part.finish()
+    return picture
+
+
+async def read_body(
+    request: Request,
+    ticket: Ticket,
+    admission: Admission,
+    timeout_s: float,
+    pieces_of: Callable[[bytes], Iterable[bytes]] | None = None,
+) -> bytes:
+    """Return the body, or what ``pieces_of`` takes out of each chunk of it.
+
+    Raises:
+        BodyTooLargeError: more bytes than allowed, whatever the head said. QueueFullError: no room for them now.
+        BodyTimeoutError: the body took too long. CancelledWorkError: the client went away.
+    """
+    booked = content_length(request) or 0
+    pieces: list[bytes] = []
+    received = 0
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                received += len(chunk)
+                if received > admission.max_body_bytes:
+                    raise admission.too_large("more came")
+                if received > booked:
+                    ticket.grow(received - booked)
+                    booked = received
+                pieces.extend((chunk,) if pieces_of is None else pieces_of(chunk))
+    except TimeoutError:
+        admission.metrics.rejected("body_timeout")
+        raise BodyTimeoutError(
+            f"the body must arrive within {timeout_s:g} s, {received} bytes came; send it faster or smaller"
+        ) from None
+    except ClientDisconnect:
+        raise CancelledWorkError("the client went away while it sent the body") from None
+    return b"".join(pieces)
