@@ -10,8 +10,10 @@ class JobNotFoundError(NotFoundError):
 
     code = "job_not_found"
 
-    def __init__(self) -> None:
-        super().__init__("expected the id of one of your jobs, found none of that id; list them with GET /v1/jobs")
+    def __init__(
+        self, message: str = "expected the id of one of your jobs, found none of that id; list them with GET /v1/jobs"
+    ) -> None:
+        super().__init__(message)
 
 
 class TooManyJobsError(QueueFullError):

@@ -31,6 +31,16 @@ class Listener:
         self._woken.clear()
         return True
 
+    async def pause(self, seconds: float) -> None:
+        """Wait a moment, so that events do not follow each other too closely."""
+        if seconds > 0 and not self.is_ended:
+            await asyncio.sleep(seconds)
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the server stops and the stream shall end."""
+        return self._hub.is_closed
+
     def wake(self) -> None:
         """Let ``wait`` return."""
         self._woken.set()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from service.jobs.record import Phase
 
@@ -32,8 +34,18 @@ class ProgressView:
     frames_done: int
     frames_total: int | None
     share: float
-    eta_s: float | None
-    frames_per_s: float | None
+    eta_s: float | None = None
+    frames_per_s: float | None = None
+
+    @classmethod
+    def of(cls, phase: Phase, done: int, total: int | None, *, wants_video: bool) -> Self:
+        """Return the moment without anything that needs time."""
+        if total is not None:
+            total = max(total, done)  # headers lie
+        share = done / total if total else 0.0
+        if wants_video:
+            share = share * (1 - RENDER_SHARE) if phase is Phase.TRACK else 1 - RENDER_SHARE + share * RENDER_SHARE
+        return cls(phase, done, total, share)
 
 
 class Progress:
@@ -48,6 +60,7 @@ class Progress:
         self, *, wants_video: bool, notify: Callable[[], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._wants_video, self._notify, self._clock = wants_video, notify, clock
+        self._lock = threading.Lock()
         self._phase = Phase.TRACK
         self._done = 0
         self._total: int | None = None
@@ -55,47 +68,39 @@ class Progress:
 
     def begin(self, phase: Phase, *, total: int | None, done: int = 0) -> None:
         """Say that a phase begins, ``done`` frames being there from before."""
-        self._phase, self._done, self._total = phase, done, total
-        self._samples = deque([(self._clock(), done)])
+        with self._lock:
+            self._phase, self._done, self._total = phase, done, total
+            self._samples = deque([(self._clock(), done)])
         self._notify()
 
     def reach(self, done: int) -> None:
         """Say that ``done`` frames of the phase are there."""
-        self._done = done
         now = self._clock()
-        if now - self._samples[-1][0] < SAMPLE_S:
-            return
-        samples = self._samples
-        samples.append((now, done))
-        while len(samples) > 2 and samples[1][0] < now - WINDOW_S:
-            samples.popleft()
+        with self._lock:
+            self._done = done
+            samples = self._samples
+            if now - samples[-1][0] < SAMPLE_S:
+                return
+            samples.append((now, done))
+            while len(samples) > 2 and samples[1][0] < now - WINDOW_S:
+                samples.popleft()
         self._notify()
 
     def view(self) -> ProgressView:
         """Return the present moment."""
-        phase, done, total = self._phase, self._done, self._total
-        if total is not None:
-            total = max(total, done)  # headers lie
-        rate = self._rate()
-        return ProgressView(phase, done, total, self._share(phase, done, total), self._eta(rate, done, total), rate)
-
-    def _share(self, phase: Phase, done: int, total: int | None) -> float:
-        part = done / total if total else 0.0
-        if not self._wants_video:
-            return part
-        return part * (1 - RENDER_SHARE) if phase is Phase.TRACK else 1 - RENDER_SHARE + part * RENDER_SHARE
+        with self._lock:
+            view = ProgressView.of(self._phase, self._done, self._total, wants_video=self._wants_video)
+            rate = self._rate()
+        return replace(view, eta_s=self._eta(view, rate), frames_per_s=rate)
 
     def _rate(self) -> float | None:
-        samples = tuple(self._samples)
-        if len(samples) < 2:
-            return None
-        (first_s, first), (last_s, last) = samples[0], samples[-1]
+        (first_s, first), (last_s, last) = self._samples[0], self._samples[-1]
         return (last - first) / (last_s - first_s) if last > first and last_s > first_s else None
 
-    def _eta(self, rate: float | None, done: int, total: int | None) -> float | None:
-        if rate is None or total is None:
+    def _eta(self, view: ProgressView, rate: float | None) -> float | None:
+        if rate is None or view.frames_total is None:
             return None
-        eta_s = (total - done) / rate
-        if self._wants_video and self._phase is Phase.TRACK:
-            eta_s += total / rate * RENDER_SHARE / (1 - RENDER_SHARE)
+        eta_s = (view.frames_total - view.frames_done) / rate
+        if self._wants_video and view.phase is Phase.TRACK:
+            eta_s += view.frames_total / rate * RENDER_SHARE / (1 - RENDER_SHARE)
         return eta_s
