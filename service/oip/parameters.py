@@ -48,7 +48,7 @@ class DetectParameters(CommonParameters):
     max_det: int | None = Field(None, ge=1, le=1000, description="Most detections of a picture.")
     classes: tuple[ClassName, ...] | None = Field(None, max_length=1000, description="Names of the classes to keep.")
     class_agnostic: bool | None = Field(None, description="Whether boxes of different classes suppress each other.")
-    size: int | None = Field(None, ge=32, le=MAX_LONG_SIDE, description="Longer side in pixels the network sees.")
+    size: int | None = Field(None, ge=0, le=MAX_LONG_SIDE, description="Longer side in pixels of the network's input.")
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -72,6 +72,7 @@ class SegmentParameters(CommonParameters):
     classes: tuple[ClassName, ...] | None = Field(
         None, max_length=255, description="Classes to keep, labelled 1, 2, ... in this order; all else is 0, other."
     )
+    size: int = Field(0, ge=0, le=MAX_LONG_SIDE, description="Longer side in pixels of the network's input; 0: own.")
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -79,8 +80,10 @@ class SegmentParameters(CommonParameters):
         return split_names(value)
 
     def options(self) -> SegmenterConfig | None:
-        """Return the classes, None for all."""
-        return SegmenterConfig(classes=self.classes) if self.classes else None
+        """Return the choices, None where there are none."""
+        if self.classes is None and not self.size:
+            return None
+        return SegmenterConfig(classes=self.classes or (), long_side=self.size)
 
 
 class ClassifyParameters(CommonParameters):

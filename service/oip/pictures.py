@@ -11,6 +11,7 @@ import numpy as np
 
 from service.oip.limits import OipError, OipLimits
 from service.oip.tensors import BYTES, Tensor
+from service.parameters import MAX_BOXES
 from vision.errors import closest_hint
 from vision.types import FloatArray, ImageArray
 
@@ -101,6 +102,8 @@ def _boxes(tensor: Tensor, pictures: int) -> FloatArray:
         raise OipError(
             f"input {BOXES} must be FP32 [N, 4], xyxy in pixels, got {tensor.datatype} {list(tensor.shape)}; correct it"
         )
+    if not 1 <= len(tensor.array) <= MAX_BOXES:
+        raise OipError(f"{BOXES} must be 1 to {MAX_BOXES}, got {len(tensor.array)}; spread them over requests")
     if pictures != 1:
         raise OipError(f"{BOXES} must come with one picture, got {pictures}; send a request for each picture")
     boxes = tensor.array

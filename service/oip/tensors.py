@@ -76,6 +76,11 @@ class Tensor:
         return self.values
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the values."""
+        return sum(map(len, self.values)) if isinstance(self.values, tuple) else self.values.nbytes
+
+    @property
     def strings(self) -> Strings:
         """The values of a BYTES tensor, row-major."""
         if not isinstance(self.values, tuple):

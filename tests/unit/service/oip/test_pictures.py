@@ -77,6 +77,8 @@ def test_boxes_of_one_picture() -> None:
         ([image([1], [b"x"]), boxes([[0, 0, 1]])], r"FP32 \[N, 4\]"),
         ([image([1], [b"x"]), boxes([[0, 0, 1, 1]], "FP64")], "FP64"),
         ([image([1], [b"x"]), boxes([[0, 0, np.nan, 1]])], "finite"),
+        ([image([1], [b"x"]), Tensor.of("boxes", "FP32", np.zeros((0, 4)))], "1 to 1000, got 0"),
+        ([image([1], [b"x"]), Tensor.of("boxes", "FP32", np.zeros((1001, 4)))], "got 1001"),
         ([image([1], [b"x"]), boxes([[2, 0, 1, 1]])], "x1 <= x2"),
     ],
 )
