@@ -63,6 +63,10 @@ def check_fit(snapshot: Snapshot, options: StreamOptions, config: PipelineConfig
         raise _misfit(f"the networks it was saved with, here another {' and '.join(roles)} is loaded")
     if header.class_names != tuple(pipeline.object_names):
         raise _misfit("the detector's class names it was saved with, here they are others")
+    clock = snapshot.state.tracker.get("clock")
+    # NaN before the first frame.
+    if clock is not None and clock.shape == (5,) and clock[1] >= header.next_sequence:
+        raise _misfit(f"a next_sequence above the tracker's last frame {clock[1]:g}, got {header.next_sequence}")
     gallery = snapshot.state.tracker.get("gallery")
     if gallery is not None:
         width = None if pipeline.embedder is None else pipeline.embedder.dim

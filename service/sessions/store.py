@@ -124,8 +124,7 @@ class SessionStore:
             header = snapshot.header
             config, options, pipeline = await self._open(header.options)
             try:
-                check_fit(snapshot, options, config, pipeline)
-                await loop.run_in_executor(self._executor, _put_saved, pipeline, snapshot)
+                await loop.run_in_executor(self._executor, _put_saved, snapshot, options, config, pipeline)
             except BaseException:
                 pipeline.close()
                 raise
@@ -269,10 +268,13 @@ class SessionStore:
         task.add_done_callback(self._closings.discard)
 
 
-def _put_saved(pipeline: Pipeline, snapshot: Snapshot) -> None:
-    """Put the saved state in place; raises InvalidSnapshotError where its arrays are none of a tracker."""
+def _put_saved(snapshot: Snapshot, options: StreamOptions, config: PipelineConfig, pipeline: Pipeline) -> None:
+    """Put the saved state in place; raises InvalidSnapshotError where it does not fit, or is none of a tracker."""
     try:
+        check_fit(snapshot, options, config, pipeline)
         put_state(pipeline, snapshot.state)
+    except InvalidSnapshotError:
+        raise
     except BROKEN as exc:
         raise InvalidSnapshotError(
             f"the snapshot must hold the state of a tracker with these settings: {exc}; download it again"

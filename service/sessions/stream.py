@@ -175,10 +175,10 @@ class FrameStream:
         """Hand a picture to the session, or say why not."""
         if isinstance(header, Exception):
             return Refusal(header, None)
-        if self._draining.is_set():
-            return Refusal(UnavailableError("this server is going down; go on at another", code="draining"), None)
         sequence, timestamp_s = (None, None) if header is None else (header.sequence, header.timestamp_s)
         try:
+            if self._draining.is_set():
+                raise UnavailableError("this server is going down; go on at another", code="draining")
             place = None if self._enter is None else self._enter(len(picture))
         except ServiceError as exc:
             return Refusal(exc, sequence)
