@@ -139,7 +139,8 @@ class ImageInference:
             height, width = body.shape[:2]
             if width * height > self.limits.max_pixels:
                 raise LimitExceededError(
-                    f"the image must have at most {self.limits.max_pixels} pixels, got {width} x {height}; scale it down"
+                    f"the image must have at most {self.limits.max_pixels} pixels, got {width} x {height}; scale it "
+                    "down"
                 )
             return body
         return decode_image(bytes(body), limits=self.limits, source="the image", reserve=ticket.grow)
