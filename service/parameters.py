@@ -1,4 +1,4 @@
-"""Query parameters of the image routes: one pydantic model each, which checks requests and describes itself.
+"""Query parameters of the routes for pictures: one pydantic model each, which checks requests and describes itself.
 
 Read by hand and not by the framework's injection, which costs more than the rest of a request to a small model.
 """
@@ -20,18 +20,13 @@ from vision.types import FloatArray
 
 MAX_BOXES = 1000
 
-ParametersT = TypeVar("ParametersT", bound="ImageParameters")
+ParametersT = TypeVar("ParametersT", bound="QueryParameters")
 
 
-class ImageParameters(BaseModel):
-    """What all image routes take."""
+class QueryParameters(BaseModel):
+    """The parameters of a query: each once, none unknown."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    model: ModelName | None = Field(None, description="Model by name; the default one of the task without it.")
-    timeout_ms: float | None = Field(
-        None, gt=0, le=600_000, description="Milliseconds until the answer is of no use; the server's limit holds too."
-    )
 
     @classmethod
     def of(cls, request: Request) -> Self:
@@ -54,6 +49,15 @@ class ImageParameters(BaseModel):
         except ValidationError as exc:
             known = list(cls.model_fields)
             raise InvalidParameterError(describe_errors(exc.errors(), known)) from None
+
+
+class ImageParameters(QueryParameters):
+    """What all image routes take."""
+
+    model: ModelName | None = Field(None, description="Model by name; the default one of the task without it.")
+    timeout_ms: float | None = Field(
+        None, gt=0, le=600_000, description="Milliseconds until the answer is of no use; the server's limit holds too."
+    )
 
     def timeout_s(self, longest_s: float) -> float:
         """Return the seconds until the answer is of no use."""
@@ -145,7 +149,7 @@ def describe_errors(errors: Iterable[Mapping[str, Any]], known: Iterable[str] = 
     return "; ".join(parts) + "; correct the request"
 
 
-def openapi_parameters(model: type[ImageParameters]) -> list[dict[str, Any]]:
+def openapi_parameters(model: type[QueryParameters]) -> list[dict[str, Any]]:
     """Return the OpenAPI description of the query parameters."""
     schema = model.model_json_schema()
     return [

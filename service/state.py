@@ -53,6 +53,7 @@ class Service:
         """Refuse new work from now on; what is in flight goes on."""
         self.draining = True
         self.admission.draining = True
+        self.sessions.drain()
 
     def load_models(self) -> None:
         """Load the models of the start; without any the service ends."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response, WebSocket
+from fastapi import APIRouter, Request, Response, WebSocket
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
 from service.admission import Ticket
+from service.auth import client_address
 from service.errors import (
     BadRequestError,
     BodyTimeoutError,
@@ -20,15 +20,18 @@ from service.errors import (
     ForbiddenError,
     InvalidParameterError,
     ServiceError,
+    UnauthorizedError,
 )
+from service.parameters import describe_errors, openapi_parameters
+from service.sessions.errors import SessionNotFoundError
 from service.sessions.origin import is_origin_allowed
-from service.sessions.requests import FrameAnswer, SessionInfo, SessionList, SessionRequest
-from service.sessions.session import MAX_SEQUENCE, MAX_TIMESTAMP_S, Session
+from service.sessions.requests import FrameAnswer, FrameParameters, SessionInfo, SessionList, SessionRequest
+from service.sessions.session import Session
 from service.sessions.snapshot import MAX_SNAPSHOT_BYTES
 from service.sessions.store import SessionStore
-from service.sessions.stream import FrameStream
+from service.sessions.stream import POLICY, SESSION_GONE, FrameStream
+from service.state import service_of
 from service.uploads import content_length, read_image_body
-from vision.errors import closest_hint
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
@@ -36,16 +39,8 @@ if TYPE_CHECKING:
 router = APIRouter(tags=["sessions"])
 
 MAX_OPTIONS_BYTES = 64 << 10
-UNAUTHORIZED, SESSION_GONE = 4401, 4404
 PROTOCOL = "stride32"
-
-Sequence = Annotated[
-    int | None, Query(ge=0, le=MAX_SEQUENCE, description="Number of the frame; the next one if left out.")
-]
-TimestampS = Annotated[
-    float | None,
-    Query(ge=0, le=MAX_TIMESTAMP_S, allow_inf_nan=False, description="Time of the frame in seconds; must rise."),
-]
+_CLOSE_CODES: dict[type[ServiceError], int] = {UnauthorizedError: 4401, SessionNotFoundError: SESSION_GONE}
 
 _PICTURE = {
     "required": True,
@@ -123,7 +118,7 @@ async def list_sessions(request: Request) -> Response:
 )
 async def restore_session(request: Request) -> Response:
     """Open a session from a snapshot."""
-    with request.app.state.service.admission.enter(None) as ticket:
+    with service_of(request).admission.enter(None) as ticket:
         data = await _read_body(request, MAX_SNAPSHOT_BYTES, ticket)
         return _created(await _store(request).restore(data, _key_id(request)))
 
@@ -179,14 +174,13 @@ async def download_snapshot(request: Request, session_id: str) -> Response:
             e504="No answer in time.",
         ),
     },
-    openapi_extra={"requestBody": _PICTURE},
+    openapi_extra={"parameters": openapi_parameters(FrameParameters), "requestBody": _PICTURE},
 )
-async def post_frame(
-    request: Request, session_id: str, sequence: Sequence = None, timestamp_s: TimestampS = None
-) -> Response:
+async def post_frame(request: Request, session_id: str) -> Response:
     """Process the next frame; the last sequence again gets the same answer again (Idempotent-Replay: true)."""
-    service = request.app.state.service
-    store: SessionStore = service.sessions
+    service = service_of(request)
+    store = service.sessions
+    parameters = FrameParameters.of(request)
     session = store.get(session_id, _key_id(request))
     session.check_room()
     ticket = service.admission.enter(content_length(request))
@@ -197,7 +191,9 @@ async def post_frame(
     except BaseException:
         ticket.release()
         raise
-    answer = await session.submit(picture, sequence=sequence, timestamp_s=timestamp_s, place=ticket)
+    answer = await session.submit(
+        picture, sequence=parameters.sequence, timestamp_s=parameters.timestamp_s, place=ticket
+    )
     headers = {"Idempotent-Replay": "true"} if answer.replayed else None
     return Response(answer.body, media_type="application/json", headers=headers)
 
@@ -205,8 +201,8 @@ async def post_frame(
 @router.websocket("/v1/sessions/{session_id}/stream")
 async def stream_frames(websocket: WebSocket, session_id: str) -> None:
     """Pictures in, answers out; see docs/service.md for the messages."""
-    service = websocket.app.state.service
-    store: SessionStore = service.sessions
+    service = service_of(websocket)
+    store = service.sessions
     if not is_origin_allowed(websocket.headers, store.settings.cors_origins):
         await _deny(
             websocket,
@@ -221,14 +217,14 @@ async def stream_frames(websocket: WebSocket, session_id: str) -> None:
     # Accepted before it is refused: browsers show their pages the code of a closed socket, of a refused one nothing.
     await websocket.accept(subprotocol=PROTOCOL if is_offered else None)
     try:
-        caller = websocket.state.authenticator.identify_websocket(websocket.headers)
-    except ServiceError as exc:
-        await websocket.close(UNAUTHORIZED, _reason(exc))
-        return
-    try:
+        caller = service.authenticator.identify_websocket(websocket.headers)
+        service.authenticator.check_rate(
+            caller.key_id if service.authenticator.required else client_address(websocket.scope)
+        )
         session = store.get(session_id, caller.key_id)
     except ServiceError as exc:
-        await websocket.close(SESSION_GONE, _reason(exc))
+        service.metrics.rejected(exc.error_code)
+        await websocket.close(_CLOSE_CODES.get(type(exc), POLICY), _reason(exc))
         return
     stream = FrameStream(
         websocket,
@@ -246,7 +242,7 @@ async def _deny(websocket: WebSocket, error: ServiceError) -> None:
         body = {"error": {"code": error.error_code, "message": str(error), "request_id": ""}}
         await websocket.send_denial_response(_json(body, status=error.status))
     else:
-        await websocket.close(1008, _reason(error))
+        await websocket.close(POLICY, _reason(error))
 
 
 def _reason(error: Exception) -> str:
@@ -255,8 +251,7 @@ def _reason(error: Exception) -> str:
 
 
 def _store(connection: HTTPConnection) -> SessionStore:
-    store: SessionStore = connection.app.state.service.sessions
-    return store
+    return service_of(connection).sessions
 
 
 def _key_id(request: Request) -> str:
@@ -308,21 +303,10 @@ def _read_options(body: bytes) -> SessionRequest:
     try:
         return SessionRequest.model_validate_json(body, strict=True)
     except ValidationError as exc:
-        errors = exc.errors(include_url=False, include_input=False, include_context=False)
+        errors = exc.errors(include_url=False, include_context=False)
     if any(error["type"] == "json_invalid" for error in errors):
         raise BadRequestError(
             'the body must be a JSON object such as {"tracker": "bytetrack"}, or empty, got something that cannot be '
             "read as JSON; correct it"
         )
-    found = "; ".join(_describe(error["loc"], error["type"], error["msg"]) for error in errors[:5])
-    raise InvalidParameterError(
-        f"the options must be some of {', '.join(SessionRequest.model_fields)} in their types and ranges, got {found}; "
-        "correct them (docs/service.md)"
-    )
-
-
-def _describe(place: Iterable[int | str], kind: str, message: str) -> str:
-    name = ".".join(str(part)[:60] for part in place) or "the body"
-    if kind == "extra_forbidden":
-        return f"{name}: unknown{closest_hint(name, SessionRequest.model_fields)}"
-    return f"{name}: {message}"
+    raise InvalidParameterError(describe_errors(errors, SessionRequest.model_fields))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.parameters import QueryParameters
 from service.stream_options import StreamOptions
+
+MAX_SEQUENCE = 2**53 - 1
+"""Frame numbers are exact in JSON and in the tracker's clock up to here."""
+MAX_TIMESTAMP_S = 1e12
+"""Far beyond any clock, and differences are still finite."""
 
 
 class SessionRequest(StreamOptions):
@@ -21,6 +27,17 @@ class SessionRequest(StreamOptions):
     def stream_options(self) -> StreamOptions:
         """Return the options of the stream alone."""
         return StreamOptions.model_validate(self.model_dump(exclude={"ttl_s"}))
+
+
+class FrameParameters(QueryParameters):
+    """Number and time of a frame."""
+
+    sequence: Annotated[int, Field(ge=0, le=MAX_SEQUENCE)] | None = Field(
+        None, description="Number of the frame; the next one without it. Numbers left out are dropped frames."
+    )
+    timestamp_s: Annotated[float, Field(ge=0, le=MAX_TIMESTAMP_S)] | None = Field(
+        None, description="Time of the frame in seconds; must rise."
+    )
 
 
 class SessionInfo(BaseModel):

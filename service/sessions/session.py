@@ -30,9 +30,6 @@ log = logging.getLogger(__name__)
 
 MAX_STATE_BYTES = 64 << 20
 """Most bytes that a session's tracker may hold: more than a thousand tracks with galleries of a hundred looks."""
-MAX_SEQUENCE = 2**53 - 1
-"""Frame numbers are exact in JSON and in the tracker's clock up to here."""
-MAX_TIMESTAMP_S = 1e12
 
 
 class Session:

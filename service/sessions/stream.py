@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from service.errors import BadRequestError, ServiceError, UnavailableError, describe_error
 from service.sessions.answer import Answer
 from service.sessions.frames import FrameTicket, Place
-from service.sessions.session import MAX_SEQUENCE, MAX_TIMESTAMP_S, Session
+from service.sessions.requests import MAX_SEQUENCE, MAX_TIMESTAMP_S
+from service.sessions.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
