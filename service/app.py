@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from service.admission import Admission
 from service.auth import Authenticator
 from service.errors import ErrorReply
+from service.fetch import ImageFetcher
 from service.inference import ImageInference
 from service.jobs.service import JobService
 from service.metrics import Metrics
@@ -104,6 +105,7 @@ def build_service(settings: Settings, load: Loader = load_served) -> Service:
         authenticator=Authenticator(settings),
         registry=registry,
         inference=inference,
+        fetcher=ImageFetcher(settings.fetch_hosts, max_bytes=settings.max_body_bytes),
         streams=streams,
         sessions=SessionStore(streams, settings, pool_decoder(inference.pool, inference.limits)),
         jobs=JobService(settings, streams),
@@ -117,6 +119,7 @@ async def running(service: Service, *, background: bool = True) -> AsyncIterator
     """Start the parts of the service and end them in the opposite order."""
     async with AsyncExitStack() as stack:
         stack.callback(service.inference.close)
+        stack.callback(service.fetcher.close)
         stack.push_async_callback(asyncio.to_thread, service.registry.close)
         if background:
             thread = service.load_in_background()

@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 
 from service.admission import Admission
 from service.auth import Authenticator
+from service.fetch import ImageFetcher
 from service.inference import ImageInference
 from service.metrics import Metrics
 from service.registry import ModelRegistry
@@ -42,6 +43,7 @@ class Service:
     authenticator: Authenticator
     registry: ModelRegistry
     inference: ImageInference
+    fetcher: ImageFetcher
     streams: StreamBuilder
     sessions: SessionStore
     jobs: JobService

@@ -54,6 +54,7 @@ ERROR_SCHEMA: dict[str, Any] = {
 _ERRORS = {
     400: "malformed request",
     401: "an API key is needed",
+    403: "addresses are not fetched, or the key may not do this",
     404: "no such model",
     406: "no form of the answer is accepted",
     408: "the body did not arrive in time",
@@ -86,6 +87,14 @@ def describe_image_route(task: str, parameters: type[ImageParameters]) -> dict[s
             "properties": {"image": {"type": "string", "format": "binary"}},
         }
     }
+    address = {
+        "schema": {
+            "type": "object",
+            "required": ["url"],
+            "additionalProperties": False,
+            "properties": {"url": {"type": "string", "description": "Only where the operator allows hosts for it."}},
+        }
+    }
     return {
         "response_model": None,
         "responses": {
@@ -94,6 +103,9 @@ def describe_image_route(task: str, parameters: type[ImageParameters]) -> dict[s
         },
         "openapi_extra": {
             "parameters": openapi_parameters(parameters),
-            "requestBody": {"required": True, "content": {**pictures, "multipart/form-data": form}},
+            "requestBody": {
+                "required": True,
+                "content": {**pictures, "multipart/form-data": form, "application/json": address},
+            },
         },
     }

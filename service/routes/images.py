@@ -14,6 +14,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from service import convert
+from service.admission import Ticket
 from service.errors import InvalidParameterError, NotAcceptableError, ServiceError
 from service.inference import Answer
 from service.parameters import (
@@ -28,7 +29,7 @@ from service.pictures import Form, accepted_form, draw, mask_png
 from service.registry import ModelEntry
 from service.routes.descriptions import describe_image_route
 from service.state import Service, service_of
-from service.uploads import content_length, read_image_body
+from service.uploads import content_length, read_body, read_image_body
 from vision.classification.config import ClassifierConfig
 from vision.detection.config import DetectorConfig
 from vision.segmentation.config import SegmenterConfig
@@ -154,9 +155,7 @@ async def answer_picture(
     timeout_s = parameters.timeout_s(service.settings.request_timeout_s)
     with service.admission.enter(content_length(request)) as ticket:
         try:
-            body = await read_image_body(
-                request, ticket, service.admission, min(service.settings.body_timeout_s, timeout_s)
-            )
+            body = await read_picture(request, service, ticket, timeout_s)
             answer = await service.inference.ask(
                 entry,
                 body,
@@ -187,6 +186,31 @@ async def answer_picture(
         "timings_ms": answer.timings_ms,
     }
     return Response(orjson.dumps(reply), media_type="application/json")
+
+
+async def read_picture(request: Request, service: Service, ticket: Ticket, timeout_s: float) -> bytes:
+    """Return the encoded picture: the body, a part of it, or what is at the address that a JSON body names."""
+    body_s = min(service.settings.body_timeout_s, timeout_s)
+    if not request.headers.get("content-type", "").startswith("application/json"):
+        return await read_image_body(request, ticket, service.admission, body_s)
+    address = picture_address(await read_body(request, ticket, service.admission, body_s))
+    fetcher = service.fetcher
+    fetcher.check(address)
+    picture = await asyncio.get_running_loop().run_in_executor(fetcher.pool, fetcher.fetch, address, body_s)
+    ticket.grow(len(picture))
+    return picture
+
+
+def picture_address(body: bytes) -> str:
+    """Return the address in ``{"url": "https://..."}``; raises InvalidParameterError."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        value = None
+    if not isinstance(value, dict) or value.keys() != {"url"} or not isinstance(value["url"], str):
+        raise InvalidParameterError('a JSON body must be {"url": "https://..."}, it is not; or send the picture itself')
+    address: str = value["url"]
+    return address
 
 
 def count_refusal(service: Service, error: ServiceError) -> None:
