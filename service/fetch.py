@@ -159,7 +159,6 @@ class ImageFetcher:
         if not addresses or not all(self._allowed(address) for address in addresses):
             raise ForbiddenError("the host of url must have public addresses only, it has others; send the picture")
         sock = socket.create_connection((addresses[0], port), timeout=_left(deadline))
-        connection = http.client.HTTPConnection(host, port)
         if parts.scheme == "http":
             return sock
         try:
