@@ -49,7 +49,7 @@ class JobFolder:
 
     def size(self) -> int:
         """Return the bytes of all files."""
-        return sum(_size_of(entry) for entry in self.path.iterdir()) if self.path.is_dir() else 0
+        return sum(_size_of(entry) for entry in self._entries())
 
     def result_sizes(self) -> dict[str, int]:
         """Return the bytes of each finished result."""
@@ -57,11 +57,16 @@ class JobFolder:
 
     def keep_results(self) -> None:
         """Remove the upload and everything unfinished; what a job leaves when it is over."""
-        if not self.path.is_dir():
-            return
-        for entry in self.path.iterdir():
+        for entry in self._entries():
             if entry.name not in MEDIA_TYPES:
                 entry.unlink(missing_ok=True)
+
+    def _entries(self) -> list[Path]:
+        """Return what is in the folder; nothing where its owner has just removed it."""
+        try:
+            return list(self.path.iterdir())
+        except FileNotFoundError:
+            return []
 
     def remove(self) -> None:
         """Remove the folder and all in it; what cannot be removed is logged."""

@@ -164,18 +164,26 @@ class JobRunner:
         warning: str | None = None,
         error: tuple[str, str] | None = None,
     ) -> None:
-        """Write down how a job ended, then remove what is no result; a deleted one goes altogether."""
+        """Write down how a job ended, then remove what is no result, or all of a job that was deleted."""
         job_id = job.record.id
         self._store.finish(job_id, state, self._clock(), frames=frames, warning=warning, error=error)
         log.info("job %s %s%s", job_id, state, "" if error is None else f": {error[1]}")
+        try:
+            self._clear_up(job)
+        except OSError:
+            # The job is over all the same, and the next start clears up again.
+            log.exception("job %s leaves files that are no results", job_id)
+
+    def _clear_up(self, job: RunningJob) -> None:
+        job_id, quota = job.record.id, self._environment.quota
         record = self._store.get(job_id)
         if record is None or record.deleted:
             self._store.delete(job_id)
             job.folder.remove()
-            self._environment.quota.release(job_id)
+            quota.release(job_id)
         else:
             job.folder.keep_results()
-            self._environment.quota.record(job_id, job.folder.size())
+            quota.record(job_id, job.folder.size())
 
     def _sleep(self, news: int) -> None:
         """Wait until there is more news than was known before the thread looked into the queue."""
