@@ -54,6 +54,7 @@ class DeviceDetector:
         precision: Precision = "fp32",
         graphs: bool = True,
     ) -> None:
+        wanted_labels(config.classes, class_names)  # an unknown class fails now, not with the first frame
         self.config = config
         self.class_names = class_names
         self.engine = DeviceEngine(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from vision.card import ModelCard
 from vision.detection.config import FALLBACK_CONF, DetectorConfig
 from vision.detection.detector import Detector, load_anchor_detector
+from vision.detection.device_detector import load_device_detector
 from vision.detection.torchvision_detectors import (
     CARD_DETECTORS,
     COCO_DETECTORS,
@@ -18,16 +19,28 @@ from vision.detection.torchvision_detectors import (
 from vision.detection.window import load_window_detector
 from vision.errors import ConfigError, ModelError, ModelNotFoundError, closest_hint
 from vision.runtime.config import RuntimeConfig
+from vision.runtime.engine import resolve_device
 from vision.store import find_model
 
 Loader = Callable[[ModelCard, DetectorConfig, RuntimeConfig], Detector]
 
+
+def load_anchor_family(card: ModelCard, config: DetectorConfig, runtime: RuntimeConfig) -> Detector:
+    """Return an anchor detector: all on the device on CUDA, through an engine on the CPU.
+
+    ``runtime.engine=torch`` asks for the engine on CUDA too: the reference that the other must agree with.
+    """
+    if runtime.engine == "auto" and resolve_device(runtime.device).type == "cuda":
+        return load_device_detector(card, config, runtime)
+    return load_anchor_detector(card, config, runtime)
+
+
 DEFAULT_FAMILY = "fpn-lite"  # cards from before there was a choice name none
 LOADERS: dict[str, Loader] = {
-    "fpn-lite": load_anchor_detector,
-    "retinanet": load_anchor_detector,
-    "ssd": load_anchor_detector,
-    "ssdlite": load_anchor_detector,
+    "fpn-lite": load_anchor_family,
+    "retinanet": load_anchor_family,
+    "ssd": load_anchor_family,
+    "ssdlite": load_anchor_family,
     "window": load_window_detector,
     "torchvision": load_torchvision_detector,
 }

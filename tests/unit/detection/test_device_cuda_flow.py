@@ -1,0 +1,288 @@
+"""What the device path does on CUDA, in which order, on streams that write a diary and compute on the CPU.
+
+This cannot show that a GPU computes the right numbers (tests/golden/test_device_agrees.py does, where there is one). It
+shows that the branches for CUDA run, that each wait stands where it must, and that failures end as they should.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vision.backbones.interface import TENSORFLOW_NORMALIZATION
+from vision.detection import device_engine
+from vision.detection.anchors import AnchorConfig, make_anchors
+from vision.detection.config import DetectorConfig
+from vision.detection.device_detector import DeviceDetector
+from vision.errors import DeviceMemoryError
+from vision.runtime import device_graphs, device_memory, device_resize
+from vision.types import Frame
+
+CUDA = torch.device("cuda", 0)
+
+
+class Network(nn.Module):
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        count = len(make_anchors(AnchorConfig(), (64, 64)).boxes)
+        logits = torch.full((len(images), count, 1), -9.0)
+        logits[:, 70, 0] = images.mean(dim=(1, 2, 3))
+        return logits, torch.zeros((len(images), count, 4))
+
+
+class Diary:
+    """Streams, events and graphs by name, and what happened to them."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.current = "default"
+        self.streams = 0
+        self.graph_error: Exception | None = None
+        self.graphs = 0
+
+    def write(self, line: str) -> None:
+        self.lines.append(line)
+
+    def take(self) -> list[str]:
+        """Return the lines since the last call."""
+        lines, self.lines = self.lines, []
+        return lines
+
+
+class Event:
+    def __init__(self, diary: Diary, stream: str) -> None:
+        self.diary, self.stream = diary, stream
+
+    def synchronize(self) -> None:
+        self.diary.write(f"host waits for {self.stream}")
+
+
+class Stream:
+    def __init__(self, diary: Diary, name: str) -> None:
+        self.diary, self.name = diary, name
+
+    def record_event(self) -> Event:
+        self.diary.write(f"{self.name} records")
+        return Event(self.diary, self.name)
+
+    def wait_event(self, event: Event) -> None:
+        self.diary.write(f"{self.name} waits for {event.stream}")
+
+    def wait_stream(self, other: Stream) -> None:
+        self.diary.write(f"{self.name} follows {other.name}")
+
+
+class FakeCuda:
+    """The parts of torch.cuda that the device path uses."""
+
+    def __init__(self, diary: Diary) -> None:
+        self.diary = diary
+        self.Event = Event
+
+    def is_available(self) -> bool:
+        return True
+
+    def empty_cache(self) -> None:
+        self.diary.write("cache emptied")
+
+    def synchronize(self, device: object) -> None:
+        self.diary.write("host waits for all")
+
+    def current_stream(self, device: object) -> Stream:
+        return Stream(self.diary, self.diary.current)
+
+    def graph_pool_handle(self) -> str:
+        return "pool"
+
+    @contextmanager
+    def stream(self, stream: Stream) -> Iterator[None]:
+        before, self.diary.current = self.diary.current, stream.name
+        yield
+        self.diary.current = before
+
+    def CUDAGraph(self) -> FakeGraph:  # noqa: N802 - torch's name
+        return FakeGraph(self.diary)
+
+    @contextmanager
+    def graph(self, graph: FakeGraph, *, pool: str, stream: Stream, capture_error_mode: str) -> Iterator[None]:
+        assert (pool, capture_error_mode) == ("pool", "thread_local")
+        if self.diary.graph_error is not None:
+            raise self.diary.graph_error
+        yield
+        self.diary.write(f"{stream.name} recorded a graph")
+
+
+class FakeGraph:
+    """Replays nothing: what it recorded was computed then, of the same inputs in these tests."""
+
+    def __init__(self, diary: Diary) -> None:
+        self.diary = diary
+
+    def replay(self) -> None:
+        self.diary.write(f"{self.diary.current} replays")
+
+    def reset(self) -> None:
+        self.diary.write("graph given up")
+
+
+class FakeTorch:
+    """torch, with tensors on the CPU whatever the device."""
+
+    def __init__(self, diary: Diary) -> None:
+        self.cuda = FakeCuda(diary)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    def empty(self, *args: Any, device: object = None, pin_memory: bool = False, **options: Any) -> Tensor:
+        return torch.empty(*args, **options)
+
+    def zeros(self, *args: Any, device: object = None, pin_memory: bool = False, **options: Any) -> Tensor:
+        return torch.zeros(*args, **options)
+
+    def autocast(self, device: str, dtype: torch.dtype | None, **options: Any) -> Any:
+        return torch.autocast("cpu", dtype, **options)
+
+
+@pytest.fixture
+def diary(monkeypatch: pytest.MonkeyPatch) -> Diary:
+    diary = Diary()
+    names = iter(("compute", "copy", *(f"side {number}" for number in range(9))))
+    fake = FakeTorch(diary)
+    for module in (device_engine, device_graphs, device_memory):
+        monkeypatch.setattr(module, "torch", fake)
+    for module in (device_engine, device_graphs, device_memory):
+        monkeypatch.setattr(module, "new_stream", lambda device: Stream(diary, next(names)))
+    monkeypatch.setattr(device_resize, "to_device", lambda values, device: torch.from_numpy(values))
+    monkeypatch.setattr(device_engine, "make_anchors", lambda config, size_hw, device: make_anchors(config, size_hw))
+    monkeypatch.setattr(device_engine, "place_network", lambda network, device, dtype: network.eval())
+    monkeypatch.setattr(
+        torch.Tensor, "record_stream", lambda tensor, stream: diary.write(f"kept for {stream.name}"), raising=True
+    )
+    return diary
+
+
+@pytest.fixture
+def detector(diary: Diary) -> DeviceDetector:
+    made = DeviceDetector(
+        Network(),
+        CUDA,
+        anchors=AnchorConfig(),
+        multiple=64,
+        class_names=("person",),
+        normalization=TENSORFLOW_NORMALIZATION,
+        long_side=64,
+        config=DetectorConfig(conf=0.1),
+    )
+    assert diary.take() == ["compute follows default"]  # the weights were put there by the default stream
+    return made
+
+
+def flat(value: int = 200) -> Frame:
+    return Frame(np.full((64, 48, 3), value, np.uint8))
+
+
+def test_one_batch(detector: DeviceDetector, diary: Diary) -> None:
+    item = detector.prepare(flat())
+    assert diary.take() == ["copy records"]
+    batch = detector.launch([item])
+    assert diary.take() == ["compute waits for copy", "kept for compute", "compute records"]
+    (found,) = detector.collect(batch)
+    assert diary.take() == ["host waits for compute"]
+    assert len(found) == 1
+    assert diary.current == "default"
+
+
+def test_a_batch_needs_one_wait_however_many_pictures(detector: DeviceDetector, diary: Diary) -> None:
+    inputs = [detector.prepare(flat(value)) for value in (150, 200, 250)]
+    diary.take()
+    assert len(detector.detect_prepared(inputs)) == 3
+    assert [line for line in diary.take() if line.startswith("host")] == ["host waits for compute"]
+
+
+def test_the_next_pictures_are_copied_while_the_device_computes(detector: DeviceDetector, diary: Diary) -> None:
+    batch = detector.launch([detector.prepare(flat())])
+    diary.take()
+    detector.prepare(flat())
+    assert diary.take() == ["copy records"]  # neither stream nor host waits for the other
+    detector.collect(batch)
+
+
+def test_a_pinned_buffer_is_used_again_after_its_copy(detector: DeviceDetector, diary: Diary) -> None:
+    for _ in range(8):
+        detector.prepare(flat())
+    assert not any("host" in line for line in diary.take())
+    detector.prepare(flat())
+    assert diary.take() == ["host waits for copy", "copy records"]  # of the first of the ring, over long ago
+
+
+def test_a_picture_larger_than_a_buffer_goes_without_one(diary: Diary) -> None:
+    uploader = device_memory.PictureUploader(CUDA, largest_slot=100)
+    image = np.arange(64 * 48 * 3).reshape(64, 48, 3).astype(np.uint8)
+    picture = uploader.upload(image)
+    np.testing.assert_array_equal(picture.pixels.numpy(), image)
+    assert all(slot.buffer is None for slot in uploader._slots)
+
+
+def test_a_shape_that_comes_often_becomes_a_graph(detector: DeviceDetector, diary: Diary) -> None:
+    inputs = [detector.prepare(flat())]
+    for _ in range(3):
+        detector.detect_prepared(inputs)
+    assert detector.engine.graph_count == 0
+    diary.take()
+    (found,) = detector.detect_prepared(inputs)
+    assert diary.take()[2:] == [
+        "side 0 follows compute",  # warm-up reads what compute has written
+        "compute follows side 0",
+        "side 0 recorded a graph",
+        "compute replays",
+        "compute records",
+        "host waits for compute",
+    ]
+    assert detector.engine.graph_count == 1
+    assert len(found) == 1
+    detector.detect_prepared(inputs * 2)
+    assert detector.engine.graph_count == 1  # another bucket is another shape
+
+
+def test_a_graph_that_cannot_be_recorded_is_done_without(
+    detector: DeviceDetector, diary: Diary, caplog: pytest.LogCaptureFixture
+) -> None:
+    diary.graph_error = RuntimeError("operation not permitted when stream is capturing")
+    inputs = [detector.prepare(flat())]
+    for _ in range(6):
+        assert len(detector.detect_prepared(inputs)[0]) == 1
+    assert caplog.text.count("recording a CUDA graph failed") == 1
+    assert not detector.engine.uses_graphs
+
+
+def test_no_memory_for_a_graph_is_a_lack_of_memory_once(detector: DeviceDetector, diary: Diary) -> None:
+    diary.graph_error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    inputs = [detector.prepare(flat())]
+    for _ in range(3):
+        detector.detect_prepared(inputs)
+    with pytest.raises(DeviceMemoryError, match="CUDA out of memory"):
+        detector.detect_prepared(inputs)
+    assert "cache emptied" in diary.take()
+    assert len(detector.detect_prepared(inputs)[0]) == 1
+
+
+def test_warm_up_records_every_bucket(detector: DeviceDetector, diary: Diary) -> None:
+    detector.warm_up((64, 48), largest_batch=8)
+    assert detector.engine.graph_count == 4
+
+
+def test_a_graph_is_not_given_up_while_it_runs(diary: Diary) -> None:
+    calls = device_graphs.StaticCalls(CUDA, capacity=1)
+    call = calls.call("one", lambda: (lambda x: x + 1, (torch.zeros(3),)))
+    for _ in range(4):
+        calls.run(call)
+    diary.take()
+    calls.call("two", lambda: (lambda x: x, (torch.zeros(3),)))
+    assert diary.take() == ["host waits for all", "graph given up"]
+    assert len(calls) == 1
