@@ -72,7 +72,13 @@ def create_app(settings: Settings, *, load: Loader = load_served, background: bo
         mount_web(app)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    app.add_middleware(RequestBorder, settings=settings, authenticator=service.authenticator, metrics=service.metrics)
+    app.add_middleware(
+        RequestBorder,
+        settings=settings,
+        authenticator=service.authenticator,
+        metrics=service.metrics,
+        fast_routes=images.FAST_ROUTES,
+    )
     if settings.cors_origins:
         # Outside of all else: a browser must be allowed to read errors, too.
         app.add_middleware(

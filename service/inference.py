@@ -7,8 +7,10 @@ batcher itself.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +19,8 @@ import numpy as np
 from starlette.requests import Request
 
 from service.admission import Ticket
-from service.batching import Served, Work, settle_async
-from service.errors import CancelledWorkError, DeadlineError
+from service.batching import Batcher, Served, Work, settle_async
+from service.errors import CancelledWorkError, DeadlineError, UnavailableError
 from service.registry import LoadedModel, ModelEntry
 from service.settings import Settings
 from vision.errors import LimitExceededError
@@ -39,6 +41,7 @@ class Answer:
         frame: the picture, where it was asked to be kept.
         timings_ms: decode, queue, infer.
         batch: inputs of the batch in which it ran.
+        class_names: of the model that ran, which may have been swapped for another since.
     """
 
     value: Any
@@ -46,6 +49,7 @@ class Answer:
     frame: Frame | None
     timings_ms: dict[str, float]
     batch: int = 1
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +61,7 @@ class _Question:
     ticket: Ticket
     deadline: float
     keep_frame: bool
+    batcher: Batcher
     work: Work | None = None
     cancelled: bool = False
     size_hw: tuple[int, int] = (0, 0)
@@ -64,10 +69,11 @@ class _Question:
     decode_s: float = 0.0
 
     def cancel(self) -> None:
-        """Drop it, wherever it is."""
+        """Drop it, wherever it is, and the memory it holds: its place in the queue is given back now."""
         self.cancelled = True
+        self.body = b""
         if self.work is not None:
-            self.work.cancel()
+            self.batcher.cancel(self.work)
 
 
 class ImageInference:
@@ -115,23 +121,29 @@ class ImageInference:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Served] = loop.create_future()
         loaded = entry.acquire()
-        # Given back when the work is settled, not when the caller stops waiting: the device may still be at it.
-        future.add_done_callback(lambda _: loaded.release())
-        question = _Question(body, options, ticket, time.monotonic() + timeout_s, keep_frame)
-        self.pool.submit(self._prepare, loaded, entry, question, settle_async(future, loop))
+        question = _Question(body, options, ticket, time.monotonic() + timeout_s, keep_frame, loaded.batcher)
+        settle = _settle_and_release(future, loop, loaded)
         try:
-            served = await _wait(future, timeout_s, request)
+            # In the request's context: log lines of other threads name the request, too.
+            self.pool.submit(contextvars.copy_context().run, self._prepare, loaded, entry, question, settle)
+        except RuntimeError:  # the pool was shut down
+            settle(None, UnavailableError("this server is going down and takes no new work", code="draining"))
+        # Most answers are there before it runs, and cost one timer.
+        patience = loop.call_later(min(timeout_s, WATCH_AFTER_S), _watch, future, timeout_s, request, loop)
+        try:
+            served = await future
         except BaseException:
             question.cancel()
-            # Nobody else looks at it: without this asyncio complains of an exception never retrieved.
-            future.add_done_callback(_retrieve)
             raise
+        finally:
+            patience.cancel()
         timings_ms = {
             "decode": round(question.decode_s * 1000, 3),
             "queue": round(served.queue_ms, 3),
             "infer": round(served.infer_ms, 3),
         }
-        return Answer(served.value, question.size_hw, question.frame, timings_ms, served.batch)
+        names = loaded.served.class_names
+        return Answer(served.value, question.size_hw, question.frame, timings_ms, served.batch, names)
 
     def _image(self, body: bytes | memoryview | ImageArray, ticket: Ticket) -> ImageArray:
         """Return the pixels of a picture, uint8 [H, W, 3]; raises MediaError, LimitExceededError, QueueFullError."""
@@ -165,43 +177,51 @@ class ImageInference:
             question.body = b""
             question.work = loaded.batcher.submit(prepared, settle, timeout_s=question.deadline - time.monotonic())
             if question.cancelled:
-                question.work.cancel()
+                loaded.batcher.cancel(question.work)
         except BaseException as exc:
             settle(None, exc)
 
 
-async def _wait(future: asyncio.Future[Served], timeout_s: float, request: Request | None) -> Served:
-    """Return the answer, or raise when it comes too late or nobody waits for it any more."""
-    done, _ = await asyncio.wait((future,), timeout=min(timeout_s, WATCH_AFTER_S))
-    if done:
-        return future.result()
-    watch: asyncio.Future[None] | None = None
-    waited: set[asyncio.Future[Any]] = {future}
-    if request is not None:
-        watch = asyncio.ensure_future(_disconnected(request))
-        waited.add(watch)
-    try:
-        await asyncio.wait(
-            waited,
-            timeout=max(0.0, timeout_s - WATCH_AFTER_S),
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        if future.done():
-            return future.result()
-        if watch is not None and watch.done():
-            raise CancelledWorkError("the client went away before its answer was there")
-        raise DeadlineError(f"the answer must be there within {timeout_s:g} s, it was not; send less, or wait longer")
-    finally:
+def _settle_and_release(
+    future: asyncio.Future[Served], loop: asyncio.AbstractEventLoop, loaded: LoadedModel
+) -> Callable[[Served | None, BaseException | None], None]:
+    """Return what hands over an answer and gives the lease back: when the work is settled and not when the caller stops
+    waiting, for the device may still be at it."""
+    deliver = settle_async(future, loop)
+
+    def settle(served: Served | None, error: BaseException | None) -> None:
+        loaded.release()
+        deliver(served, error)
+
+    return settle
+
+
+def _watch(
+    future: asyncio.Future[Served], timeout_s: float, request: Request | None, loop: asyncio.AbstractEventLoop
+) -> None:
+    """Look after an answer that takes its time: end the wait at the deadline, or when the client has gone."""
+    if future.done():
+        return
+    error = DeadlineError(f"the answer must be there within {timeout_s:g} s, it was not; send less, or wait longer")
+    left_s = max(0.0, timeout_s - WATCH_AFTER_S)
+    deadline = loop.call_later(left_s, _give_up, future, error)
+    watch = None if request is None else loop.create_task(_notice_disconnect(request, future))
+
+    def tidy(_: object) -> None:
+        deadline.cancel()
         if watch is not None:
             watch.cancel()
 
+    future.add_done_callback(tidy)
 
-async def _disconnected(request: Request) -> None:
-    """Return when the client has gone."""
+
+async def _notice_disconnect(request: Request, future: asyncio.Future[Served]) -> None:
+    """End the wait when the client has gone."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    _give_up(future, CancelledWorkError("the client went away before its answer was there"))
 
 
-def _retrieve(future: asyncio.Future[Served]) -> None:
-    if not future.cancelled():
-        future.exception()
+def _give_up(future: asyncio.Future[Served], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

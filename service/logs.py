@@ -14,8 +14,8 @@ from service.settings import Settings
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
-# What every record has; the rest was given as ``extra`` and is written out.
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+# The name under which a record carries further fields: ``extra={FIELDS: {...}}``.
+FIELDS = "fields"
 
 
 class JsonFormatter(logging.Formatter):
@@ -31,7 +31,7 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id.get():
             row["request_id"] = request_id.get()
-        row |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        row |= getattr(record, FIELDS, {})
         if record.exc_info:
             row["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(row, default=str).decode()
@@ -44,6 +44,9 @@ def configure_logging(settings: Settings) -> None:
         handler.setFormatter(JsonFormatter())
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    # What logging's own documentation advises where nobody prints threads, processes or places of calls.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
