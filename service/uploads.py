@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from service.admission import Admission, Ticket
 from service.errors import BadRequestError, BodyTimeoutError, CancelledWorkError, UnsupportedMediaTypeError
-from service.jobs.multipart import SinglePart
+from service.multipart import SinglePart
 
 IMAGE_PART: Final = "image"
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from service.errors import BodyTimeoutError, BodyTooLargeError, UnavailableError, UnsupportedMediaTypeError
 from service.jobs.errors import InvalidVideoError
 from service.jobs.folders import SOURCE, JobFolder, sync_folder
-from service.jobs.multipart import OVERHEAD_BYTES, SinglePart
+from service.multipart import OVERHEAD_BYTES, SinglePart
 from service.jobs.quota import DiskQuota
 
 FIELD = "video"
