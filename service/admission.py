@@ -6,7 +6,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from service.errors import BodyTooLargeError, QueueFullError, UnavailableError
+from service.errors import BodyTooLargeError, CancelledWorkError, QueueFullError, UnavailableError
 from service.metrics import Metrics
 
 
@@ -56,19 +56,25 @@ class Admission:
             raise
         return ticket
 
-    def book(self, n_bytes: int) -> None:
-        """Add bytes; raises QueueFullError where they are too many."""
+    def book(self, ticket: Ticket, n_bytes: int) -> None:
+        """Add bytes to a ticket; raises QueueFullError where they are too many, CancelledWorkError for a closed one."""
         with self._lock:
+            if not ticket.is_open:
+                # A decode thread comes late: nobody would give these bytes back.
+                raise CancelledWorkError("the request was given up while its picture was decoded")
             # One request alone may always go on: a picture at the limit must not be refused for ever.
             if self.bytes + n_bytes > self.max_bytes and self.items > 1:
                 raise self._full(f"requests hold {self.bytes >> 20} MiB")
             self.bytes += n_bytes
+            ticket.bytes += n_bytes
 
-    def leave(self, n_bytes: int) -> None:
-        """Give back one place and its bytes."""
+    def leave(self, ticket: Ticket) -> None:
+        """Give back a place and its bytes, once."""
         with self._lock:
-            self.items -= 1
-            self.bytes -= n_bytes
+            if ticket.is_open:
+                ticket.is_open = False
+                self.items -= 1
+                self.bytes -= ticket.bytes
 
     def observe(self, seconds: float) -> None:
         """Learn how long one request takes, for Retry-After."""
@@ -90,25 +96,31 @@ class Admission:
 
 
 class Ticket:
-    """One request's place in the queue; a context manager that gives it back."""
+    """One request's place in the queue; a context manager that gives it back.
 
-    __slots__ = ("_admission", "_bytes", "_open")
+    Attributes:
+        bytes: that the request holds.
+        is_open: whether the place is still its own; both change under the admission's lock.
+    """
+
+    __slots__ = ("_admission", "bytes", "is_open")
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
-        self._bytes = 0
-        self._open = True
+        self.bytes = 0
+        self.is_open = True
 
     def grow(self, n_bytes: int) -> None:
-        """Add bytes that the request holds; raises QueueFullError where there is no room for them."""
-        self._admission.book(n_bytes)
-        self._bytes += n_bytes
+        """Add bytes that the request holds.
+
+        Raises:
+            QueueFullError: there is no room for them. CancelledWorkError: the place was given back.
+        """
+        self._admission.book(self, n_bytes)
 
     def release(self) -> None:
         """Give the place back; a second call does nothing."""
-        if self._open:
-            self._open = False
-            self._admission.leave(self._bytes)
+        self._admission.leave(self)
 
     def __enter__(self) -> Self:
         return self

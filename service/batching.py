@@ -20,6 +20,7 @@ from enum import IntEnum
 from typing import Any, Protocol
 
 from service.errors import CancelledWorkError, DeadlineError, InferenceFailedError, UnavailableError
+from service.logs import request_id
 from vision.errors import DeviceMemoryError, VisionError
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class BatchObserver(Protocol):
         """One batch."""
 
     def dropped(self, reason: str) -> None:
-        """Work that nobody wants any more: "cancelled" or "expired"."""
+        """Work that nobody wants any more: "cancelled" (told in the thread that cancels) or "expired"."""
 
     def failed(self, error: BaseException) -> None:
         """An input failed."""
@@ -79,18 +80,15 @@ class BatchObserver(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """One input in the queue; ``cancel`` makes it be dropped if it has not begun."""
+    """One input in the queue; ``request_id`` is that of the request for which it was queued, for the log."""
 
     item: Prepared
+    shape_key: Hashable
     deadline: float
     settle: Callable[[Served | None, BaseException | None], None]
     priority: Priority = Priority.INTERACTIVE
     enqueued: float = field(default_factory=time.monotonic)
-    cancelled: bool = False
-
-    def cancel(self) -> None:
-        """Say that nobody waits any more."""
-        self.cancelled = True
+    request_id: str = field(default_factory=request_id.get)
 
 
 class Batcher:
@@ -135,18 +133,28 @@ class Batcher:
         timeout_s: float = 60.0,
         priority: Priority = Priority.INTERACTIVE,
     ) -> Work:
-        """Queue an input; ``settle`` is called once, in the device thread, with the answer or the error.
+        """Queue an input; ``settle`` is called once with the answer or the error, in the device thread (or in the one
+        that cancels).
 
         Raises:
             UnavailableError: the batcher was closed.
         """
-        work = Work(item, time.monotonic() + timeout_s, settle, priority)
+        work = Work(item, item.shape_key, time.monotonic() + timeout_s, settle, priority)
         with self._changed:
             if self._closing:
                 raise UnavailableError("the model must be loaded to be asked, it was unloaded just now; try again")
             self._queues[priority].append(work)
             self._changed.notify()
         return work
+
+    def cancel(self, work: Work) -> None:
+        """Drop work that nobody waits for, with all the memory it holds; what has begun goes on."""
+        with self._changed:
+            try:
+                self._queues[work.priority].remove(work)
+            except ValueError:
+                return
+        self._drop(work, "cancelled", CancelledWorkError("the work was cancelled before it began"))
 
     def ask(self, item: Prepared, *, timeout_s: float = 60.0, priority: Priority = Priority.BULK) -> Served:
         """Return the answer, waiting for it in the caller's thread; raises what the model raised."""
@@ -156,7 +164,7 @@ class Batcher:
             # The device thread drops what has expired; the second more is for a batch that has begun in time.
             return future.result(timeout_s + 1.0)
         except TimeoutError:
-            work.cancel()
+            self.cancel(work)
             raise DeadlineError(f"the model must answer within {timeout_s:g} s, it did not; try again later") from None
 
     def close(self) -> None:
@@ -178,7 +186,7 @@ class Batcher:
         """Return the next batch, waiting for work; an empty one when closed and nothing is left."""
         with self._changed:
             while True:
-                self._drop_unwanted()
+                self._drop_expired()
                 first = self._next()
                 if first is None:
                     if self._closing:
@@ -186,7 +194,9 @@ class Batcher:
                     self._changed.wait()
                     continue
                 batch = self._company(first)
-                patience = first.enqueued + self._delay_s - time.monotonic()
+                # Waiting for company must leave the work time to run.
+                until = min(first.enqueued + self._delay_s, (first.enqueued + first.deadline) / 2)
+                patience = until - time.monotonic()
                 if len(batch) >= self.max_batch or patience <= 0 or self._closing:
                     for work in batch:
                         self._queues[work.priority].remove(work)
@@ -202,32 +212,27 @@ class Batcher:
 
     def _company(self, first: Work) -> list[Work]:
         """Return ``first`` and what can run with it, the longest waiting of its own queue first."""
-        key = first.item.shape_key
         own, other = self._queues[first.priority], self._queues[1 - first.priority]
         batch: list[Work] = []
         for queue in (own, other):
             for work in queue:
                 if len(batch) == self.max_batch:
                     return batch
-                if work.item.shape_key == key:
+                if work.shape_key == first.shape_key:
                     batch.append(work)
         return batch
 
-    def _drop_unwanted(self) -> None:
+    def _drop_expired(self) -> None:
         now = time.monotonic()
         for queue in self._queues:
-            for work in [each for each in queue if each.cancelled or each.deadline <= now]:
+            for work in [each for each in queue if each.deadline <= now]:
                 queue.remove(work)
-                self._drop(work)
+                late = DeadlineError("the answer was wanted before the model got to it; send less, or wait longer")
+                self._drop(work, "expired", late)
 
-    def _drop(self, work: Work) -> None:
-        reason = "cancelled" if work.cancelled else "expired"
+    def _drop(self, work: Work, reason: str, error: VisionError) -> None:
         if self._observer is not None:
             self._observer.dropped(reason)
-        if work.cancelled:
-            error: VisionError = CancelledWorkError("the work was cancelled before it began")
-        else:
-            error = DeadlineError("the answer was wanted before the model got to it; send less, or wait longer")
         _settle(work, None, error)
 
     def _run(self, batch: list[Work]) -> None:
@@ -260,6 +265,7 @@ class Batcher:
     def _shrink(self, batch: list[Work], error: DeviceMemoryError) -> None:
         """Halve the batches after the device ran out of memory, and try again; one picture too large fails alone."""
         if len(batch) == 1:
+            log.warning("out of device memory for one input (%s)", error, extra=_of_request(batch[0]))
             self._fail(
                 batch[0],
                 UnavailableError(
@@ -278,9 +284,13 @@ class Batcher:
         if self._observer is not None:
             self._observer.failed(error)
         if not isinstance(error, VisionError):
-            log.error("the model failed on an input", exc_info=error)
+            log.error("the model failed on an input", exc_info=error, extra=_of_request(work))
             error = InferenceFailedError("the model failed on this picture; the server's log has the reason")
         _settle(work, None, error)
+
+
+def _of_request(work: Work) -> dict[str, str]:
+    return {"request_id": work.request_id} if work.request_id else {}
 
 
 def _settle(work: Work, served: Served | None, error: BaseException | None) -> None:
