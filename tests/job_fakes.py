@@ -123,7 +123,7 @@ class FakeBuilder:
 
 def job_settings(folder: Path, **values: Any) -> Settings:
     """Return settings with a data folder, nothing from the environment."""
-    defaults = {"jobs_checkpoint_s": 0.05, "jobs_retention_s": 3600.0}
+    defaults = {"jobs_checkpoint_s": 60.0, "jobs_retention_s": 3600.0}
     return Settings(_env_file=None, data_dir=folder / "data", **(defaults | values))
 
 
