@@ -4,15 +4,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_READY := $(VENV)/.stride32-demo
+SERVE_READY := $(VENV)/.stride32-serve
 READY := $(VENV)/.stride32-dev
 
 # An environment on top of the main one: it sees all of it, and its own packages come first.
 PEERS := .venv-peers
 
-.PHONY: help demo test check format bench bench-peers train-detector train-embedder models-table clean
+.PHONY: help demo serve test check format bench bench-peers train-detector train-embedder models-table clean
 
 help:
 	@echo "make demo            track people in a real clip; results in demo-output/"
+	@echo "make serve           the HTTP service and its page on http://127.0.0.1:8000"
 	@echo "make test            all tests"
 	@echo "make check           format, lint, types, import contracts, spelling"
 	@echo "make format          apply the formatter and the safe fixes"
@@ -28,16 +30,24 @@ $(DEMO_READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	touch $@
 
+$(SERVE_READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[service]'
+	touch $@
+
 # trackeval brings opencv-python, which shares the folder cv2 with the headless build and wants GUI libraries that a server
 # lacks; the headless build goes in last, so that its files stand.
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps opencv-python-headless
-	touch $(DEMO_READY) $@
+	touch $(DEMO_READY) $(SERVE_READY) $@
 
 demo: $(DEMO_READY)
 	$(BIN)/stride32 demo
+
+serve: $(SERVE_READY)
+	$(BIN)/stride32 serve
 
 test: $(READY)
 	$(BIN)/python -m pytest
