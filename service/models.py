@@ -17,6 +17,7 @@ from vision.classification.config import ClassifierConfig
 from vision.detection.classes import wanted_labels
 from vision.detection.config import DetectorConfig
 from vision.detection.detector import Detector, PreparedDetector
+from vision.detection.device_detector import DeviceDetector
 from vision.detection.registry import resolve_thresholds
 from vision.errors import ConfigError
 from vision.reid.appearance import AppearanceEmbedder
@@ -254,7 +255,9 @@ def load_served(kind: str, model: str, runtime: RuntimeConfig) -> ServedModel:
 
 
 def warm_up(served: ServedModel) -> None:
-    """Run the model on grey pictures of two shapes."""
+    """Run the model on grey pictures of two shapes; on a GPU, find the batch size that pays and record its graphs."""
+    if isinstance(served, ServedDetector) and isinstance(served.detector, DeviceDetector):
+        served.max_batch = served.detector.start_up()
     for size_hw in ((360, 640), (640, 480)):
         frame = Frame(np.full((*size_hw, 3), 114, np.uint8), source="warm-up")
         served.run([served.prepare(frame)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,6 +27,12 @@ from vision.runtime.engine import resolve_device
 from vision.runtime.preprocess import Normalization
 from vision.runtime.weights import card_value
 from vision.types import Detections, FloatArray, Frame
+
+log = logging.getLogger(__name__)
+
+# Height and width of what cameras and telephones send most; other sizes get their graphs when they have come a few
+# times.
+COMMON_SIZES = ((480, 640), (720, 1280))
 
 
 class DeviceDetector:
@@ -141,6 +148,22 @@ class DeviceDetector:
         for bucket in (size for size in BATCH_BUCKETS if size <= largest_batch):
             for _ in range(5 if self.engine.uses_graphs else 1):
                 self.detect_prepared([frame] * bucket)
+
+    def start_up(self, sizes_hw: Sequence[tuple[int, int]] = COMMON_SIZES) -> int:
+        """Return the batch cap for pictures of any of these sizes, all of whose graphs are recorded on the way."""
+        caps = []
+        for size_hw in sizes_hw:
+            tuning = self.autotune(size_hw)
+            caps.append(tuning.cap)
+            log.info(
+                "%s, pictures of %d x %d: batches of at most %d (%s images/s at %s)",
+                self.engine.name,
+                *size_hw[::-1],
+                tuning.cap,
+                ", ".join(f"{row.images_per_s:.0f}" for row in tuning.tried),
+                ", ".join(str(row.batch) for row in tuning.tried),
+            )
+        return min(caps)
 
     def autotune(self, size_hw: tuple[int, int] = (480, 640), *, repeats: int = 10) -> BatchTuning:
         """Return the batch size from which pictures of a size go no faster or find no memory; warms up on the way."""

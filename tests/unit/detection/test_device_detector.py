@@ -248,6 +248,13 @@ def test_autotune_finds_the_largest_batch_there_is_room_for() -> None:
     assert tuning.cap in (1, 2)
 
 
+def test_start_up_takes_the_cap_that_suits_all_sizes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    cap = make_detector(BrightnessNetwork(room=2)).start_up([(96, 128), (300, 100)])
+    assert cap in (1, 2)
+    assert "device:cpu, pictures of 128 x 96: batches of at most" in caplog.text
+
+
 def test_warm_up_runs_every_bucket() -> None:
     network = BrightnessNetwork()
     make_detector(network).warm_up((96, 128), largest_batch=8)
