@@ -22,6 +22,8 @@ class OipLimits:
     Attributes:
         max_body_bytes: the whole body, after decompression.
         max_json_bytes: the JSON part. Parsed JSON takes up to 25 times its bytes; binary tensors take none.
+        max_json_values: commas of the JSON: a parser's work cannot be interrupted, and others wait for it.
+        max_json_containers: arrays and objects of the JSON, which cost most: nested data has one for each pixel.
         max_tensors: inputs, and requested outputs.
         max_dims: dimensions of a tensor.
         max_strings: elements of a BYTES tensor, each of which is an object.
@@ -31,6 +33,8 @@ class OipLimits:
 
     max_body_bytes: int = 32 << 20
     max_json_bytes: int = 16 << 20
+    max_json_values: int = 3_000_000
+    max_json_containers: int = 250_000
     max_tensors: int = 16
     max_dims: int = 8
     max_strings: int = 4096

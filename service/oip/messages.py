@@ -104,12 +104,19 @@ def parse_json(data: bytes | memoryview, limits: OipLimits = DEFAULT_LIMITS) -> 
     """Return the JSON object in ``data``; NaN, deep nesting and invalid UTF-8 are no JSON.
 
     Raises:
-        OipError: it is too long, no JSON, or no object.
+        OipError: it is too long, has too many values, is no JSON, or no object.
     """
     if len(data) > limits.max_json_bytes:
         raise OipError(
             f"the JSON of a request must be at most {limits.max_json_bytes} bytes, got {len(data)}; send tensors as "
             "binary data"
+        )
+    data = bytes(data)
+    containers = data.count(b"[") + data.count(b"{")
+    if containers > limits.max_json_containers or data.count(b",") > limits.max_json_values:
+        raise OipError(
+            f"the JSON of a request must have at most {limits.max_json_values} values and "
+            f"{limits.max_json_containers} arrays and objects, got more; send tensors as binary data"
         )
     try:
         content = orjson.loads(data)

@@ -204,6 +204,13 @@ def test_a_long_json_is_refused_before_it_is_parsed() -> None:
         decode_request(b" " * 101, None, OipLimits(max_json_bytes=100))
 
 
+@pytest.mark.parametrize("data", [b"[1,2,3,4]", b"[[],[]]", b"[{}]"])
+def test_a_json_of_many_values_is_refused_before_it_is_parsed(data: bytes) -> None:
+    content = b'{"inputs":[' + data + b"]}"
+    with pytest.raises(OipError, match="send tensors as binary data"):
+        decode_request(content, None, OipLimits(max_json_values=2, max_json_containers=3))
+
+
 @given(st.data())
 @settings(max_examples=300, deadline=None)
 def test_a_damaged_request_gives_a_request_or_oip_error(data: st.DataObject) -> None:
