@@ -34,6 +34,7 @@ class Service:
 
     Attributes:
         on_fatal: called when the service cannot work at all (no model could be loaded); the server then ends.
+        on_ready: called when the models of the start are loaded.
         draining: SIGTERM came; new work is refused.
     """
 
@@ -48,6 +49,7 @@ class Service:
     sessions: SessionStore
     jobs: JobService
     on_fatal: Callable[[], None] | None = None
+    on_ready: Callable[[], None] | None = None
     draining: bool = False
     started: float = field(default_factory=time.monotonic)
 
@@ -62,6 +64,8 @@ class Service:
         try:
             began = time.monotonic()
             self.registry.start()
+            if self.on_ready is not None:
+                self.on_ready()
             log.info("models are ready after %.1f s: %s", time.monotonic() - began, self.registry.states())
         except Exception:
             log.exception("the service cannot start")
