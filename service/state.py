@@ -18,6 +18,7 @@ from service.metrics import Metrics
 from service.registry import ModelRegistry
 from service.settings import Settings
 from service.streams import StreamBuilder
+from vision.errors import VisionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,7 @@ class Service:
         """Refuse new work from now on; what is in flight goes on."""
         self.draining = True
         self.admission.draining = True
+        self.jobs.begin_draining()
         self.sessions.drain()
 
     def load_models(self) -> None:
@@ -67,10 +69,17 @@ class Service:
             if self.on_ready is not None:
                 self.on_ready()
             log.info("models are ready after %.1f s: %s", time.monotonic() - began, self.registry.states())
+        except VisionError as exc:
+            # A wrong name or device: the line says all, a traceback would hide it.
+            log.error("the service cannot start: %s", exc)
+            self._give_up()
         except Exception:
             log.exception("the service cannot start")
-            if self.on_fatal is not None:
-                self.on_fatal()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        if self.on_fatal is not None:
+            self.on_fatal()
 
     def load_in_background(self) -> threading.Thread:
         """Load the models in a thread, so that the server answers "not ready" meanwhile."""
