@@ -73,6 +73,16 @@ class EdgeWebSocketProtocol(WebSocketsSansIOProtocol):
         elif not self.handshake_initiated and len(self.conn.reader.buffer) > self.gate.limits.head_budget:
             self.transport.abort()
 
+    def send_receive_event_to_app(self) -> None:
+        """Pass a whole message on; uvicorn would log a client's broken text with a traceback, as if it were ours."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self._fail(CloseCode.INVALID_DATA, "expected text in UTF-8, got other bytes")
+                return
+        super().send_receive_event_to_app()
+
     def handle_ping(self) -> None:
         """Answer a ping, unless earlier answers have not even been read."""
         if not self.writable.is_set():
