@@ -64,7 +64,10 @@ function show(stats) {
     ["Up", durationText(stats.uptime_s)],
   ]);
   byId("meter-models-scroll").hidden = stats.models.length === 0;
-  fillBody(byId("meter-models"), stats.models.map((model) => ({
-    cells: [model.name, model.queue_items, millisecondsText(model.queue_wait_ms_p50), millisecondsText(model.infer_ms_p50), model.batch_mean?.toFixed(1) ?? "–"],
-  })));
+  fillBody(byId("meter-models"), stats.models.map((model) => {
+    // A model that was never asked has medians of 0, which would read as very fast.
+    const used = model.batch_mean > 0;
+    const figures = used ? [millisecondsText(model.queue_wait_ms_p50), millisecondsText(model.infer_ms_p50), model.batch_mean.toFixed(1)] : ["–", "–", "–"];
+    return { cells: [model.name, model.queue_items, ...figures] };
+  }));
 }
