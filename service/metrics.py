@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from vision import __version__
+from vision.errors import ConfigError, InvalidInputError
 
 METRIC_NAMES = (
     "stride32_requests_total",
@@ -78,6 +79,7 @@ class Metrics:
         self.models: dict[str, ModelMetrics] = {}
         self._request_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._last_answered = (self.started, 0)
+        self._rate = 0.0
 
     def model(self, name: str) -> ModelMetrics:
         """Return the metrics of a model; the same object for the same name."""
@@ -101,11 +103,12 @@ class Metrics:
         children[1].observe(seconds)
 
     def requests_per_s(self) -> float:
-        """Return the rate since the last call, for the page's panel."""
+        """Return the rate since it was last asked for, over a second at least, for the page's panel."""
         now, (then, before) = time.monotonic(), self._last_answered
-        if now - then > 1.0:
+        if now - then >= 1.0:
+            self._rate = (self.answered - before) / (now - then)
             self._last_answered = (now, self.answered)
-        return (self.answered - before) / max(now - then, 1e-3)
+        return self._rate
 
     def exposition(self) -> bytes:
         """Return the metrics as Prometheus reads them."""
@@ -130,6 +133,7 @@ class ModelMetrics:
         self.failure_count = 0
         self.failures_in_a_row = 0
         self.last_error = ""
+        self._failed_at = 0.0
         self._waits: deque[float] = deque(maxlen=_RECENT)
         self._infers: deque[float] = deque(maxlen=_RECENT)
         self._batches: deque[int] = deque(maxlen=_RECENT)
@@ -161,11 +165,17 @@ class ModelMetrics:
         self._drops.labels(reason).inc()
 
     def failed(self, error: BaseException) -> None:
-        """The model failed on an input."""
+        """The model failed on an input; one that it refuses with reason says nothing about its health."""
         self._failures.inc()
         self.failure_count += 1
-        self.failures_in_a_row += 1
         self.last_error = type(error).__name__
+        self._failed_at = time.monotonic()
+        if not isinstance(error, InvalidInputError | ConfigError):
+            self.failures_in_a_row += 1
+
+    def since_failure_s(self) -> float:
+        """Return the seconds since the last failure."""
+        return time.monotonic() - self._failed_at
 
     def summary(self) -> dict[str, float]:
         """Return medians over the last inputs in milliseconds, and the mean batch."""

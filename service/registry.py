@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from service.batching import Batcher
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # So many failures one after the other make a model unwell: the readiness of the server depends on it.
 UNWELL_AFTER = 5
+# And for so long after the last one: a server that is sent no traffic must be tried again some day.
+UNWELL_S = 30.0
 
 Loader = Callable[[str, str, RuntimeConfig], ServedModel]
 
@@ -53,6 +56,7 @@ class LoadedModel:
         self._leases = 0
         self._retired = False
         self._lock = threading.Lock()
+        self._closed = threading.Event()
 
     def acquire(self) -> bool:
         """Take a lease; False when the model is on its way out."""
@@ -71,8 +75,8 @@ class LoadedModel:
             # Not here: the caller may be the event loop, and closing waits for a thread.
             threading.Thread(target=self._close, name="retire-model", daemon=True).start()
 
-    def retire(self, *, wait: bool = False) -> None:
-        """Give out no more leases, and close when the last is back."""
+    def retire(self, *, wait_s: float = 0.0) -> None:
+        """Give out no more leases, and close when the last is back; wait for that, but not longer than ``wait_s``."""
         with self._lock:
             if self._retired:
                 return
@@ -80,12 +84,13 @@ class LoadedModel:
             idle = self._leases == 0
         if idle:
             self._close()
-        elif wait:
-            self.batcher.close()
+        elif not self._closed.wait(wait_s) and wait_s:
+            log.warning("a model was taken away from requests that have held it for more than %g s", wait_s)
 
     def _close(self) -> None:
         self.batcher.close()
         self.served.close()
+        self._closed.set()
 
 
 @dataclass(eq=False)
@@ -123,8 +128,9 @@ class ModelEntry:
 
     @property
     def is_well(self) -> bool:
-        """Whether it is loaded and did not fail on the last inputs."""
-        return self.state is ModelState.READY and self.metrics.failures_in_a_row < UNWELL_AFTER
+        """Whether it is loaded and did not fail on the last inputs (of late: who gets no requests cannot recover)."""
+        failing = self.metrics.failures_in_a_row >= UNWELL_AFTER
+        return self.state is ModelState.READY and not (failing and self.metrics.since_failure_s() < UNWELL_S)
 
     @contextmanager
     def lease(self) -> Iterator[LoadedModel]:
@@ -192,18 +198,26 @@ class ModelRegistry:
             )
             if name != NO_MODEL
         }
+        # Replaced and never changed in place: the event loop looks through it while threads find new models.
         self.entries: dict[str, ModelEntry] = {}
         self.started = False
+        self._refreshing = threading.Lock()
 
     def start(self) -> None:
         """Load the models of the start, one after the other; one that fails is said and does not stop the others.
 
         Raises:
-            VisionError: the device does not exist, or no model at all could be loaded.
+            VisionError: the device or a model does not exist, a default is for another task, or no model at all could
+                be loaded.
         """
         resolve_device(self.settings.device)
         self.refresh()
-        names = list(dict.fromkeys([*self.defaults.values(), *self.settings.preload]))
+        # A misspelt name would otherwise be a server that is ready and answers nothing.
+        for task, name in self.defaults.items():
+            self.resolve(task, name)
+        names = list(
+            dict.fromkeys([*self.defaults.values(), *(self.find(name).name for name in self.settings.preload)])
+        )
         for name in names:
             try:
                 self.load(name)
@@ -215,14 +229,23 @@ class ModelRegistry:
 
     def refresh(self) -> None:
         """Look at the store again: models that came since are known from now on."""
-        for card in list_models():
-            if card.kind in TASKS:
-                entry = self.entries.get(card.name)
-                if entry is None:
-                    self.entries[card.name] = ModelEntry(card.name, card.kind, card, self.metrics.model(card.name))
-        for name in PUBLISHED:
-            if name == self.defaults.get("classify") or name in self.settings.preload:
-                self.entries.setdefault(name, ModelEntry(name, "classifier", None, self.metrics.model(name)))
+        with self._refreshing:
+            found: dict[str, tuple[str, ModelCard | None]] = {
+                card.name: (card.kind, card) for card in list_models() if card.kind in TASKS
+            }
+            for name in PUBLISHED:
+                if name == self.defaults.get("classify") or name in self.settings.preload:
+                    found.setdefault(name, ("classifier", None))
+            new = {
+                name: ModelEntry(name, kind, card, self.metrics.model(name))
+                for name, (kind, card) in found.items()
+                if name not in self.entries
+            }
+            for entry in new.values():
+                # Read when metrics are asked for, as the queue is.
+                entry.metrics.ready.set_function(partial(_readiness, entry))
+            if new:
+                self.entries = self.entries | new
 
     def find(self, name: str) -> ModelEntry:
         """Return the model of that name; raises NotFoundError, naming those there are."""
@@ -272,17 +295,15 @@ class ModelRegistry:
             if old is None:
                 entry.state = ModelState.LOADING
             try:
-                if entry.card is not None:
-                    entry.card = find_model(name, kind=entry.kind)
+                card = None if entry.card is None else find_model(name, kind=entry.kind)
                 made = self._start_model(entry)
             except Exception as exc:
                 entry.error = describe_error(exc).message
                 if old is None:
                     entry.state = ModelState.FAILED
                 raise
-            entry.loaded, entry.state, entry.error = made, ModelState.READY, ""
+            entry.loaded, entry.card, entry.state, entry.error = made, card, ModelState.READY, ""
             entry.metrics.failures_in_a_row = 0
-            entry.metrics.ready.set(1)
             if old is not None:
                 old.retire()
         return entry
@@ -291,11 +312,11 @@ class ModelRegistry:
         """Take a model from the device when the requests on it are answered; raises NotFoundError."""
         entry = self.find(name)
         with entry.changing:
-            old, entry.loaded = entry.loaded, None
-            entry.metrics.ready.set(0)
+            old = entry.loaded
             if old is not None:
-                entry.state = ModelState.UNLOADING
-                old.retire(wait=True)
+                entry.state, entry.loaded = ModelState.UNLOADING, None
+                # No request holds it for longer than it may take.
+                old.retire(wait_s=self.settings.request_timeout_s + 1.0)
             entry.state, entry.error = ModelState.AVAILABLE, ""
         return entry
 
@@ -335,3 +356,7 @@ class ModelRegistry:
         # Read when metrics are asked for: the batcher itself counts nothing.
         entry.metrics.queue.set_function(batcher.__len__)
         return LoadedModel(served, batcher)
+
+
+def _readiness(entry: ModelEntry) -> float:
+    return float(entry.is_well)
