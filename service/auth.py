@@ -15,11 +15,9 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from service.errors import ForbiddenError, RateLimitedError, UnauthorizedError
-from service.settings import Settings
+from service.settings import MAX_KEY_LENGTH, Settings
 
 ANONYMOUS = "anonymous"
-# Longer values are no keys of ours, and hashing them would cost.
-MAX_KEY_LENGTH = 512
 KEY_PROTOCOL = "key."
 # Buckets of so many askers are remembered; the one that asked least lately is forgotten.
 MAX_BUCKETS = 10_000

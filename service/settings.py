@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import platformdirs
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -17,8 +18,11 @@ from vision.errors import ConfigError
 from vision.runtime.config import EngineName, Precision
 
 PREFIX = "STRIDE32_"
+ENV_FILE = ".env"
 # Variables of the library and of its tests that carry the same prefix.
 OTHER_VARIABLES = frozenset({"STRIDE32_MODELS", "STRIDE32_CACHE", "STRIDE32_DEBUG", "STRIDE32_DATA"})
+# Longer ones are no keys: hashing what strangers send would cost.
+MAX_KEY_LENGTH = 512
 # Documented values that switch a model of the start off.
 NO_MODEL = "none"
 
@@ -30,7 +34,13 @@ class Settings(BaseSettings):
     """Everything that can be set about the service; sizes in bytes, times in seconds."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+        env_prefix=PREFIX,
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        # Waiting for ever is no time that a thread can be told.
+        allow_inf_nan=False,
     )
 
     # -- where it listens
@@ -123,8 +133,13 @@ class Settings(BaseSettings):
     @field_validator("api_keys", "admin_keys")
     @classmethod
     def _check_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if any(len(key.get_secret_value()) < 16 for key in keys):
-            raise ValueError("keys must have at least 16 characters; make one with: openssl rand -hex 24")
+        for key in keys:
+            text = key.get_secret_value()
+            if not 16 <= len(text) <= MAX_KEY_LENGTH or not text.isascii() or not text.isprintable() or " " in text:
+                raise ValueError(
+                    f"keys must have 16 to {MAX_KEY_LENGTH} ASCII characters without spaces; make one with: openssl "
+                    "rand -hex 24"
+                )
         return keys
 
     @field_validator("uds", mode="before")
@@ -152,7 +167,7 @@ def load_settings(**flags: Any) -> Settings:
     Raises:
         ConfigError: a value is of the wrong type or out of range, or a variable with our prefix is none of ours.
     """
-    _refuse_unknown(os.environ)
+    _refuse_unknown({**dotenv_values(ENV_FILE), **os.environ})
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as exc:
@@ -162,7 +177,7 @@ def load_settings(**flags: Any) -> Settings:
         ) from None  # the cause would print values, which may be keys
 
 
-def _refuse_unknown(environ: Mapping[str, str]) -> None:
+def _refuse_unknown(environ: Mapping[str, str | None]) -> None:
     """Raise ConfigError for a misspelt variable, which would otherwise do nothing and say nothing."""
     known = {PREFIX + name.upper() for name in Settings.model_fields} | OTHER_VARIABLES
     for name in environ:
