@@ -20,7 +20,7 @@ from enum import IntEnum
 from typing import Any, Protocol
 
 from service.errors import CancelledWorkError, DeadlineError, InferenceFailedError, UnavailableError
-from service.logs import request_id
+from service.logs import FIELDS, request_id
 from vision.errors import DeviceMemoryError, VisionError
 
 log = logging.getLogger(__name__)
@@ -289,8 +289,9 @@ class Batcher:
         _settle(work, None, error)
 
 
-def _of_request(work: Work) -> dict[str, str]:
-    return {"request_id": work.request_id} if work.request_id else {}
+def _of_request(work: Work) -> dict[str, dict[str, str]]:
+    """Return what names a work's request in a log line, for the device thread has none of its own."""
+    return {FIELDS: {"request_id": work.request_id}} if work.request_id else {}
 
 
 def _settle(work: Work, served: Served | None, error: BaseException | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -34,7 +35,11 @@ class JsonFormatter(logging.Formatter):
         row |= getattr(record, FIELDS, {})
         if record.exc_info:
             row["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(row, default=str).decode()
+        try:
+            return orjson.dumps(row, default=str).decode()
+        except orjson.JSONEncodeError:
+            # Half a character or a number beyond 64 bits: the line matters more than the library.
+            return json.dumps(row, default=str)
 
 
 def configure_logging(settings: Settings) -> None:
