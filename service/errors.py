@@ -17,6 +17,7 @@ import orjson
 
 from vision.errors import (
     ConfigError,
+    DeviceMemoryError,
     InvalidInputError,
     LimitExceededError,
     MediaError,
@@ -165,6 +166,7 @@ _LIBRARY_ERRORS: tuple[tuple[type[VisionError], int, str], ...] = (
     (ModelNotFoundError, 404, "model_not_found"),
     (ConfigError, 422, "invalid_parameter"),
     (InvalidInputError, 422, "invalid_parameter"),
+    (DeviceMemoryError, 503, "out_of_memory"),
     (MissingDependencyError, 503, "not_ready"),
     (StateError, 503, "not_ready"),
     (ModelError, 500, "model_failed"),
@@ -179,7 +181,7 @@ def describe_error(error: BaseException) -> ErrorReply:
         return ErrorReply(error.status, error.error_code, str(error), error.headers)
     for kind, status, code in _LIBRARY_ERRORS:
         if isinstance(error, kind):
-            return ErrorReply(status, code, without_path(error))
+            return ErrorReply(status, code, without_path(error), {"Retry-After": "5"} if status == 503 else {})
     return INTERNAL
 
 

@@ -32,7 +32,14 @@ class QueryParameters(BaseModel):
     def of(cls, request: Request) -> Self:
         """Return the parameters of a request; raises InvalidParameterError."""
         query: bytes = request.scope["query_string"]
-        return cls.parse(query.decode("latin-1")) if query else _defaults(cls)
+        if not query:
+            defaults: Self = _defaults(cls)
+            return defaults
+        try:
+            # Percent-encoded or, from a terminal, as it was typed.
+            return cls.parse(query.decode())
+        except UnicodeDecodeError:
+            raise InvalidParameterError("the query must be UTF-8, it is not; percent-encode it") from None
 
     @classmethod
     def parse(cls, query: str) -> Self:

@@ -27,24 +27,31 @@ class Form(StrEnum):
 
 
 def accepted_form(request: Request) -> Form:
-    """Return the form that the client likes best, JSON first among equals.
+    """Return the form that the client likes best; of equals one that is named before one that ``*`` covers, then JSON.
 
     Raises:
         NotAcceptableError: none that we can make is accepted.
     """
     header = request.headers.get("accept")
-    if header is None or header == "*/*" or header.startswith("application/json"):
+    if header is None or header in ("*/*", Form.JSON):
         return Form.JSON
-    best, best_quality = None, 0.0
+    qualities: dict[str, float] = {}
     for part in header[:1000].split(","):
         kind, _, rest = part.strip().partition(";")
-        quality = _quality(rest)
-        for form in Form:
-            if quality > best_quality and kind.strip().lower() in (form, form.partition("/")[0] + "/*", "*/*"):
-                best, best_quality = form, quality
-    if best is None:
+        if kind:  # a comma at the end names nothing
+            qualities.setdefault(kind.strip().lower(), _quality(rest))
+    # The most special range that covers a form decides about it, also against it (q=0).
+    ranks = [next((r for r in _ranges(form) if r in qualities), "") for form in Form]
+    scored = [(qualities.get(found, 0.0), found == form, form) for form, found in zip(Form, ranks, strict=True)]
+    quality, _, best = max(scored, key=lambda each: each[:2])
+    if quality == 0.0:
         raise NotAcceptableError(f"Accept must name {', '.join(Form)}, got {header[:100]!r}; leave it out for JSON")
     return best
+
+
+def _ranges(form: Form) -> tuple[str, str, str]:
+    """Return the media ranges that cover a form, the most special first."""
+    return form, form.partition("/")[0] + "/*", "*/*"
 
 
 def _quality(parameters: str) -> float:

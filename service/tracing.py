@@ -1,4 +1,4 @@
-"""Traces by OpenTelemetry, where they are wanted: a span a request, with spans of its stages.
+"""Traces by OpenTelemetry, where they are wanted: a span a request, with the times of its stages.
 
 Off by default and then free of cost. The SDK is configured by its own variables (OTEL_EXPORTER_OTLP_ENDPOINT,
 OTEL_SERVICE_NAME...), the extra ``otel`` installs it.
