@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from service.parameters import ImageParameters, openapi_parameters
+from service.routes.answers import IMAGE_ANSWERS
 
 _SIZE = {"width": 640, "height": 480}
 _TIMINGS = {"decode": 2.1, "queue": 0.1, "infer": 24.5}
@@ -19,7 +20,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             {"label": 0, "class_name": "sky", "pixels": 4, "share": 0.5},
             {"label": 1, "class_name": "road", "pixels": 4, "share": 0.5},
         ],
-        "segmentation": {"size": [2, 4], "values": [0, 1], "lengths": [4, 4]},
+        "segmentation": {"size_hw": [2, 4], "dtype": "uint8", "values": [0, 1], "lengths": [4, 4]},
         "timings_ms": _TIMINGS,
     },
     "classify": {
@@ -76,7 +77,7 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def describe_image_route(task: str, parameters: type[ImageParameters]) -> dict[str, Any]:
     """Return what ``router.post`` gets for a route that takes a picture."""
-    forms: dict[str, Any] = {"application/json": {"schema": {"type": "object"}, "example": EXAMPLES[task]}}
+    forms: dict[str, Any] = {"application/json": {"example": EXAMPLES[task]}}
     if task != "embed":
         forms |= {"image/jpeg": _BINARY, "image/png": _BINARY}
     pictures = dict.fromkeys(("image/jpeg", "image/png", "image/webp", "application/octet-stream"), _BINARY)
@@ -98,7 +99,11 @@ def describe_image_route(task: str, parameters: type[ImageParameters]) -> dict[s
     return {
         "response_model": None,
         "responses": {
-            200: {"description": "The answer, in the form that Accept names.", "content": forms},
+            200: {
+                "model": IMAGE_ANSWERS[task],
+                "description": "The answer, in the form that Accept names.",
+                "content": forms,
+            },
             **error_responses(*_ERRORS),
         },
         "openapi_extra": {
