@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -19,12 +21,13 @@ from service.errors import (
     CancelledWorkError,
     ForbiddenError,
     InvalidParameterError,
+    QueueFullError,
     ServiceError,
     UnauthorizedError,
 )
+from service.origin import BrowserGuard
 from service.parameters import describe_errors, openapi_parameters
-from service.sessions.errors import SessionNotFoundError
-from service.sessions.origin import is_origin_allowed
+from service.sessions.errors import SessionNotFoundError, TooManySessionsError
 from service.sessions.requests import FrameAnswer, FrameParameters, SessionInfo, SessionList, SessionRequest
 from service.sessions.session import Session
 from service.sessions.snapshot import MAX_SNAPSHOT_BYTES
@@ -92,9 +95,9 @@ _GONE = "No such session of this key, or it expired."
 )
 async def create_session(request: Request) -> Response:
     """Open a tracking session; an empty body takes the server's defaults."""
-    store = _store(request)
     wanted = _read_options(await _read_body(request, MAX_OPTIONS_BYTES))
-    session = await store.create(wanted.stream_options(), _key_id(request), ttl_s=wanted.ttl_s)
+    with _rejects_counted(request):
+        session = await _store(request).create(wanted.stream_options(), _key_id(request), ttl_s=wanted.ttl_s)
     return _created(session)
 
 
@@ -120,7 +123,8 @@ async def restore_session(request: Request) -> Response:
     """Open a session from a snapshot."""
     with service_of(request).admission.enter(None) as ticket:
         data = await _read_body(request, MAX_SNAPSHOT_BYTES, ticket)
-        return _created(await _store(request).restore(data, _key_id(request)))
+        with _rejects_counted(request):
+            return _created(await _store(request).restore(data, _key_id(request)))
 
 
 @router.get(
@@ -182,7 +186,8 @@ async def post_frame(request: Request, session_id: str) -> Response:
     store = service.sessions
     parameters = FrameParameters.of(request)
     session = store.get(session_id, _key_id(request))
-    session.check_room()
+    with _rejects_counted(request):
+        session.check_room()
     ticket = service.admission.enter(content_length(request))
     try:
         picture = await read_image_body(request, ticket, service.admission, store.settings.body_timeout_s)
@@ -191,9 +196,10 @@ async def post_frame(request: Request, session_id: str) -> Response:
     except BaseException:
         ticket.release()
         raise
-    answer = await session.submit(
-        picture, sequence=parameters.sequence, timestamp_s=parameters.timestamp_s, place=ticket
-    )
+    with _rejects_counted(request):
+        answer = await session.submit(
+            picture, sequence=parameters.sequence, timestamp_s=parameters.timestamp_s, place=ticket
+        )
     headers = {"Idempotent-Replay": "true"} if answer.replayed else None
     return Response(answer.body, media_type="application/json", headers=headers)
 
@@ -203,14 +209,10 @@ async def stream_frames(websocket: WebSocket, session_id: str) -> None:
     """Pictures in, answers out; see docs/service.md for the messages."""
     service = service_of(websocket)
     store = service.sessions
-    if not is_origin_allowed(websocket.headers, store.settings.cors_origins):
-        await _deny(
-            websocket,
-            ForbiddenError(
-                "a browser's page may open this socket only from this server or an origin in STRIDE32_CORS_ORIGINS; "
-                "add the page's origin there"
-            ),
-        )
+    try:
+        BrowserGuard(service.settings).check(websocket.headers, "WEBSOCKET")
+    except ForbiddenError as exc:
+        await _deny(websocket, exc)
         return
     offered = websocket.headers.get("sec-websocket-protocol", "")
     is_offered = PROTOCOL in (part.strip() for part in offered.split(","))
@@ -234,6 +236,16 @@ async def stream_frames(websocket: WebSocket, session_id: str) -> None:
         enter=service.admission.enter,
     )
     await stream.run()
+
+
+@contextmanager
+def _rejects_counted(request: Request) -> Iterator[None]:
+    """Tell the metrics of requests for which there was no place."""
+    try:
+        yield
+    except (QueueFullError, TooManySessionsError) as exc:
+        service_of(request).metrics.rejected(exc.error_code)
+        raise
 
 
 async def _deny(websocket: WebSocket, error: ServiceError) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import http.client
+import importlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -234,6 +235,9 @@ def test_places_are_limited(detector: SquareDetector, tmp_path: Path) -> None:
         waiting = [asyncio.create_task(server.request("POST", path, png(step))) for step in range(3)]
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         assert [(task.result()[0], task.result()[2]["error"]["code"]) for task in done] == [(429, "queue_full")]
+        _, _, metrics = await server.request("GET", "/metrics")
+        for reason in ("queue_full", "too_many_sessions"):
+            assert f'stride32_rejects_total{{reason="{reason}"}} 1.0'.encode() in metrics
         detector.gate.set()
         assert sorted(status for status, _, _ in await asyncio.gather(*waiting)) == [200, 200, 429]
 
@@ -348,6 +352,27 @@ def test_keys_and_origins_of_sockets(detector: SquareDetector, tmp_path: Path) -
         assert (status, row["error"]["code"]) == (404, "session_not_found")
 
     run(test, tmp_path, api_keys=",".join(KEYS), cors_origins="https://page.example")
+
+
+def test_the_example_follows_a_folder_of_frames(
+    detector: SquareDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
+    example = importlib.import_module("stream_client")
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for step in range(8):
+        cv2.imwrite(str(frames / f"{step}.png"), picture(step)[..., ::-1])
+
+    async def test(server: Server) -> None:
+        options = [str(frames), "--url", f"http://127.0.0.1:{server.port}", "--tracker", "bytetrack"]
+        assert await asyncio.to_thread(example.main, options) == 8
+        lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("frame")]
+        assert [line.split(":")[0] for line in lines] == [f"frame {step}" for step in range(8)]
+        assert "#1 square at" in lines[-1]
+        assert len(server.service.sessions) == 0
+
+    run(test, tmp_path)
 
 
 @pytest.mark.parametrize("way", ["http", "websocket"])
