@@ -20,6 +20,7 @@ from service.auth import ANONYMOUS, Authenticator, client_address, headers_of
 from service.errors import ErrorReply, ServiceError, describe_error
 from service.logs import FIELDS, request_id
 from service.metrics import Metrics
+from service.origin import BrowserGuard
 from service.settings import Settings
 from vision.errors import VisionError
 
@@ -64,6 +65,7 @@ class RequestBorder:
     ) -> None:
         self.app = app
         self._fast = fast_routes
+        self._guard = BrowserGuard(settings)
         self.metrics = metrics
         self._auth = authenticator
         self._metrics_auth = settings.metrics_auth
@@ -125,12 +127,14 @@ class RequestBorder:
 
     def _admit(self, scope: Scope, state: dict[str, Any]) -> None:
         """Say who sends the request, and refuse who may not."""
+        headers = headers_of(scope)
+        self._guard.check(headers, scope["method"])
         path = scope["path"]
         is_open = path in OPEN_PATHS or path.startswith(OPEN_PREFIXES)
         if is_open or (path in METRIC_PATHS and not self._metrics_auth):
             return
         try:
-            caller = self._auth.identify(headers_of(scope))
+            caller = self._auth.identify(headers)
             state["caller"] = caller
             state["key_id"] = caller.key_id
             self._auth.check_rate(client_address(scope) if caller.key_id == ANONYMOUS else caller.key_id)

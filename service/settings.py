@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     rate_burst: int = Field(0, ge=0, description="Requests that may come at once; 0: twice the rate.")
     metrics_auth: bool = Field(False, description="Whether /metrics and /v1/stats need a key, too.")
     cors_origins: Names = Field((), description="Origins whose pages may call the service from a browser.")
+    allowed_hosts: Names = Field(
+        (), description="Names in Host that are answered; none: all, or on a loopback address none of the internet."
+    )
     fetch_hosts: Names = Field((), description="Hosts from which image addresses are fetched; none: no fetching.")
 
     # -- tracking sessions
@@ -123,7 +126,14 @@ class Settings(BaseSettings):
     docs: bool = Field(True, description="Whether /openapi.json is served.")
 
     @field_validator(
-        "trusted_proxies", "preload", "cors_origins", "fetch_hosts", "api_keys", "admin_keys", mode="before"
+        "trusted_proxies",
+        "preload",
+        "cors_origins",
+        "allowed_hosts",
+        "fetch_hosts",
+        "api_keys",
+        "admin_keys",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: Any) -> Any:
