@@ -44,6 +44,7 @@ class RunningJob:
         record: as it was when the thread took it.
         stopping: set when the server stops; the job is put back.
         cancelled: set when somebody cancels it.
+        is_counted: whether this attempt was counted.
     """
 
     record: JobRecord
@@ -51,11 +52,18 @@ class RunningJob:
     progress: Progress
     stopping: threading.Event
     cancelled: threading.Event = field(default_factory=threading.Event)
+    is_counted: bool = False
 
     @property
     def shall_stop(self) -> bool:
         """Whether there is no use in going on."""
         return self.cancelled.is_set() or self.stopping.is_set()
+
+    def begin_attempt(self, store: JobStore) -> None:
+        """Count this attempt, once: waiting for models is none, nor is trying again after an error that passed."""
+        if not self.is_counted:
+            store.begin_attempt(self.record.id)
+            self.is_counted = True
 
     def check(self) -> None:
         """Raise JobCancelled or JobInterrupted once the job shall stop; asked between frames."""

@@ -31,6 +31,7 @@ def render(job: RunningJob, environment: Environment, frames_total: int) -> str 
         MediaError: the disk is full.
         OSError: the disk failed.
     """
+    job.begin_attempt(environment.store)
     header, results = read_jsonl(job.folder.file(RESULTS))
     job.progress.begin(Phase.RENDER, total=frames_total)
     with opened_frames(job, environment.settings) as (reader, frames):

@@ -148,7 +148,7 @@ class JobRunner:
             if not record.wants_video:
                 self._end(job, JobState.SUCCEEDED, frames=frames, warning=warning)
                 return
-            self._store.begin_render(record.id, frames, warning)
+            self._store.begin_render(record.id, frames, warning)  # and counts this attempt as the first at drawing
             record = job.record = self._reread(record)
         frames = record.frames_total or 0
         missing = render(job, self._environment, frames)

@@ -93,18 +93,22 @@ class JobStore:
             connection.execute(INSERT, insert_values(record))
 
     def claim(self, now: float) -> JobRecord | None:
-        """Take the oldest waiting job and return it as running, or None; the attempt is counted before it begins."""
+        """Take the oldest waiting job and return it as running, or None."""
         with self._transaction() as connection:
             row = connection.execute("SELECT * FROM jobs WHERE state = 'queued' ORDER BY sequence LIMIT 1").fetchone()
             if row is None:
                 return None
             connection.execute(
-                "UPDATE jobs SET state = 'running', phase = COALESCE(phase, 'track'), attempts = attempts + 1, "
+                "UPDATE jobs SET state = 'running', phase = COALESCE(phase, 'track'), "
                 "started_at = COALESCE(started_at, ?) WHERE sequence = ?",
                 (now, row["sequence"]),
             )
             found = connection.execute("SELECT * FROM jobs WHERE sequence = ?", (row["sequence"],)).fetchone()
             return to_record(found)
+
+    def begin_attempt(self, job_id: str) -> None:
+        """Count an attempt, before the video is touched: if that kills the server, the next start knows."""
+        self._update(job_id, "attempts = attempts + 1", ())
 
     def save_checkpoint(self, job_id: str, checkpoint: Checkpoint) -> None:
         """Make a checkpoint the one to go on from; it is progress, so earlier starts are forgiven."""

@@ -36,6 +36,7 @@ def track(job: RunningJob, environment: Environment) -> tuple[int, str | None]:
     digest = digest_of(options, config)
     with closing(environment.builder.open(options, priority=Priority.BULK)) as pipeline:
         start = _restore(job, environment, pipeline, digest)
+        job.begin_attempt(environment.store)
         with _open_outputs(job, pipeline, config, start) as outputs:
             return _Tracking(job, environment, pipeline, outputs, digest).run(start)
 

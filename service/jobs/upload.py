@@ -13,8 +13,8 @@ from typing import BinaryIO
 from service.errors import BodyTimeoutError, BodyTooLargeError, UnavailableError, UnsupportedMediaTypeError
 from service.jobs.errors import InvalidVideoError
 from service.jobs.folders import SOURCE, JobFolder, sync_folder
-from service.multipart import OVERHEAD_BYTES, SinglePart
 from service.jobs.quota import DiskQuota
+from service.multipart import OVERHEAD_BYTES, SinglePart
 
 FIELD = "video"
 # Bytes gathered before a thread writes them: one hop to the thread for a megabyte and not for every packet.

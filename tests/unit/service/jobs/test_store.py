@@ -58,7 +58,7 @@ def test_the_oldest_waiting_job_comes_first_and_its_attempt_is_counted(store: Jo
     claimed = store.claim(500.0)
     assert claimed is not None
     assert (claimed.id, claimed.state, claimed.phase) == (record(3).id, JobState.RUNNING, Phase.TRACK)
-    assert (claimed.attempts, claimed.started_at) == (1, 500.0)
+    assert (claimed.attempts, claimed.started_at) == (0, 500.0)
     assert [job.id for job in (store.claim(501.0), store.claim(502.0)) if job] == [record(1).id, record(2).id]
     assert store.claim(503.0) is None
 
@@ -87,7 +87,8 @@ def test_a_server_that_was_killed_once_tries_again_and_twice_gives_up(tmp_path: 
     for attempt, state in ((1, JobState.QUEUED), (2, JobState.FAILED)):
         claimed = store.claim(1.0)
         assert claimed is not None
-        assert claimed.attempts == attempt
+        store.begin_attempt(claimed.id)
+        assert get(store, 1).attempts == attempt
         store.close()  # killed
         store = JobStore(path)
         store.recover(9.0)
@@ -101,6 +102,7 @@ def test_progress_forgives_earlier_attempts(store: JobStore) -> None:
     store.add(record(1))
     for _ in range(5):
         store.claim(1.0)
+        store.begin_attempt(record(1).id)
         store.save_checkpoint(record(1).id, CHECKPOINT)
         store.recover(9.0)
         assert get(store, 1).state is JobState.QUEUED
@@ -112,9 +114,19 @@ def test_a_stop_of_the_server_is_no_attempt(store: JobStore) -> None:
     store.add(record(1))
     for _ in range(5):
         store.claim(1.0)
+        store.begin_attempt(record(1).id)
         store.requeue(record(1).id)
     store.claim(1.0)
+    store.begin_attempt(record(1).id)
     store.recover(9.0)
+    assert get(store, 1).state is JobState.QUEUED
+
+
+def test_a_server_that_is_killed_before_it_touches_the_video_does_not_blame_it(store: JobStore) -> None:
+    store.add(record(1))
+    for _ in range(5):
+        store.claim(1.0)
+        store.recover(9.0)
     assert get(store, 1).state is JobState.QUEUED
 
 
