@@ -275,10 +275,12 @@ class Batcher:
                 ),
             )
             return
-        self.max_batch = max(1, min(self.max_batch, len(batch)) // 2)
+        size = max(1, min(self.max_batch, len(batch)) // 2)
+        self.max_batch = size
         log.warning("out of device memory (%s); batches hold at most %d inputs now", error, self.max_batch)
-        for start in range(0, len(batch), self.max_batch):
-            self._run(batch[start : start + self.max_batch])
+        # A part may shrink the batches again: its size is decided here, or inputs between the parts would be lost.
+        for start in range(0, len(batch), size):
+            self._run(batch[start : start + size])
 
     def _fail(self, work: Work, error: Exception) -> None:
         if self._observer is not None:
