@@ -165,10 +165,12 @@ class DeviceDetector:
             )
         return min(caps)
 
-    def autotune(self, size_hw: tuple[int, int] = (480, 640), *, repeats: int = 10) -> BatchTuning:
+    def autotune(
+        self, size_hw: tuple[int, int] = (480, 640), *, buckets: Sequence[int] = BATCH_BUCKETS, repeats: int = 10
+    ) -> BatchTuning:
         """Return the batch size from which pictures of a size go no faster or find no memory; warms up on the way."""
         frame = self.prepare(Frame(np.zeros((*size_hw, 3), np.uint8)))
-        return tune_batch(lambda batch: self.detect_prepared([frame] * batch), repeats=repeats)
+        return tune_batch(lambda batch: self.detect_prepared([frame] * batch), buckets=buckets, repeats=repeats)
 
 
 def load_device_detector(card: ModelCard, config: DetectorConfig, runtime: RuntimeConfig) -> DeviceDetector:
