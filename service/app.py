@@ -64,7 +64,8 @@ def create_app(settings: Settings, *, load: Loader = load_served, background: bo
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.service = service
-    for router in (images.router, sessions.router, jobs.router, models.router, ops.router, oip.router):
+    # In the order in which they are tried: what is asked most comes first.
+    for router in (images.router, oip.router, sessions.router, jobs.router, models.router, ops.router):
         app.include_router(router)
     if settings.web:
         from service.web import mount_web

@@ -119,7 +119,6 @@ CONFIG = _answers(_DETECTOR.config(), errors=_NO_MODEL)
 MODEL_READY = _answers({"name": "person-lite0", "ready": True}, errors=_READY_ERRORS)
 STATISTICS = _answers({"model_stats": [ModelStatistics().to_dict("person-lite0")]}, errors=_NO_MODEL)
 INFER = _answers(INFER_ANSWER, errors=_INFER_ERRORS, binary=True)
-INFER_BODY = _json_body(INFER_SCHEMA, INFER_REQUEST, binary=True)
 INDEX = _answers(
     [{"name": "person-lite0", "version": "1", "state": "READY", "reason": ""}],
     errors={400: "The body is no JSON object with ready as true or false."},
@@ -138,3 +137,11 @@ CHANGED = _answers(
         500: "The model cannot be loaded.",
     },
 )
+
+
+def describe_infer(*more: str) -> dict[str, Any]:
+    """Return the description of inference: its body, and its path's parameters ``model`` and ``more``."""
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in ("model", *more)
+    ]
+    return {"parameters": parameters, **_json_body(INFER_SCHEMA, INFER_REQUEST, binary=True)}

@@ -41,6 +41,27 @@ class NotOfferedError(ServiceError):
     code: ClassVar[str] = "not_offered"
 
 
+# First of all: routes are tried in order, and this one is asked most. It reads its path by hand for the same reason.
+@router.post(
+    "/models/{model}/infer", summary="Inference", openapi_extra=examples.describe_infer(), responses=examples.INFER
+)
+@router.post(
+    "/models/{model}/versions/{version}/infer",
+    summary="Inference",
+    openapi_extra=examples.describe_infer("version"),
+    responses=examples.INFER,
+)
+async def infer(request: Request) -> Response:
+    """Ask a model about one or more pictures.
+
+    Pictures are encoded files in the input ``image`` (BYTES; base64 where they come in the JSON) or raw RGB in the
+    input ``pixels`` (UINT8). Tensors come and go as JSON or as binary data after it. See the model's metadata for the
+    outputs.
+    """
+    path = request.path_params
+    return await _server(request).infer(request, _entry(request, path["model"], path.get("version", VERSION)))
+
+
 @router.get("", summary="Server metadata", responses=examples.SERVER)
 async def read_server(request: Request) -> Response:
     """Name, version and extensions of the server."""
@@ -98,23 +119,6 @@ async def read_statistics(request: Request, model: str, version: str = VERSION) 
     """Counts and durations of the inference requests of this protocol to one model."""
     entry = _entry(request, model, version)
     return _json({"model_stats": [_server(request).statistics.of(entry.name).to_dict(entry.name)]})
-
-
-@router.post("/models/{model}/infer", summary="Inference", openapi_extra=examples.INFER_BODY, responses=examples.INFER)
-@router.post(
-    "/models/{model}/versions/{version}/infer",
-    summary="Inference",
-    openapi_extra=examples.INFER_BODY,
-    responses=examples.INFER,
-)
-async def infer(request: Request, model: str, version: str = VERSION) -> Response:
-    """Ask a model about one or more pictures.
-
-    Pictures are encoded files in the input ``image`` (BYTES; base64 where they come in the JSON) or raw RGB in the
-    input ``pixels`` (UINT8). Tensors come and go as JSON or as binary data after it. See the model's metadata for the
-    outputs.
-    """
-    return await _server(request).infer(request, _entry(request, model, version))
 
 
 @router.post("/repository/index", summary="Models of the server", openapi_extra=examples.INDEX_BODY,
