@@ -148,7 +148,7 @@ def test_a_picture_by_keyboard_alone(visit: Visit, address: str, media: Media) -
             break
         page.keyboard.press("Tab")
     page.keyboard.press("Home")
-    assert page.input_value("#picture-conf") == "0.05"
+    assert page.input_value("#picture-conf") == "0.1"
     assert page.locator("#picture-table tbody tr").count() > before
     # On to the class's checkbox: off and on by the space bar, the focus staying although the list is made anew.
     for _ in range(5):

@@ -42,4 +42,4 @@ def test_a_key_is_asked_for_and_used_everywhere(visit: Visit, keyed_address: str
     assert key not in page.evaluate("JSON.stringify(localStorage) + document.documentElement.outerHTML")
     page.click("#settings-open")
     page.click("#settings >> text=Forget it")
-    assert page.evaluate("sessionStorage.length") == 0
+    page.wait_for_function("() => sessionStorage.length === 0")

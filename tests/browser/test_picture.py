@@ -19,7 +19,7 @@ from vision.geometry.rle import decode_label_map
 from vision.palette import PALETTE_RGB, STREET_RGB
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
     from tests.browser.conftest import Media, Visit
 
@@ -105,7 +105,7 @@ def test_filters_hide_without_asking_again(visit: Visit, address: str, media: Me
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/v1/detect" in request.url else None)
     before = len(shown_rows(page))
-    set_slider(page, "#picture-conf", 0.05)
+    set_slider(page, "#picture-conf", 0.1)
     low = shown_rows(page)
     assert len(low) > before
     set_slider(page, "#picture-conf", 0.95)
@@ -226,3 +226,50 @@ def test_a_format_that_browsers_lack_is_drawn_by_the_server(
     # A JPEG of the server is not exact, hence near the colour of the boxes.
     near = np.abs(canvas_pixels(page).astype(int) - PALETTE_RGB[0]).max(axis=2) < 60
     assert near.sum() > 200
+
+
+def test_a_loading_server_is_asked_again(visit: Visit, address: str, media: Media) -> None:
+    page = visit.open(address)
+    refusals = iter([503, 503])
+
+    def refuse_first(route: Route) -> None:
+        if next(refusals, None) is None:
+            route.continue_()
+            return
+        error = {"code": "not_ready", "message": "the server must be ready, it loads; wait", "request_id": "r"}
+        route.fulfill(status=503, json={"error": error}, headers={"Retry-After": "0.2"})
+
+    page.route("**/v1/detect*", refuse_first)
+    page.set_input_files("#picture-file", media.picture)
+    page.wait_for_selector("#picture-busy >> text=loading")
+    page.wait_for_selector(f"{ROWS} >> nth=0")
+    assert not page.is_visible("#picture-error")
+    assert not page.is_visible("#picture-busy")
+
+
+def test_classes_of_the_whole_picture(visit: Visit, address: str, media: Media) -> None:
+    """The classifier's answer is made up here: its weights come with a package that may be absent."""
+    page = visit.page
+    models = httpx.get(f"{address}/v1/models").json()["models"]
+    classifier = {"name": "sorter", "task": "classify", "kind": "classifier", "state": "ready", "default": True}
+    classes = [("street", 0.75, True), ("park", 0.25, False)]
+    answer = {
+        "model": "sorter",
+        "image": {"width": 640, "height": 272},
+        "classes": [
+            {"label": label, "class_name": name, "score": score, "assigned": assigned}
+            for label, (name, score, assigned) in enumerate(classes)
+        ],
+        "value": None,
+        "unit": None,
+        "timings_ms": {},
+    }
+    page.route("**/v1/models", lambda route: route.fulfill(json={"models": [*models, classifier]}))
+    page.route("**/v1/classify*", lambda route: route.fulfill(json=answer))
+    visit.open(address)
+    choose(page, media.picture)
+    page.check("input[name=task][value=classify]")
+    page.wait_for_selector("#picture-table th >> text=Assigned")
+    assert shown_rows(page) == [["street", "0.750", "yes"], ["park", "0.250", "no"]]
+    assert page.inner_text("#picture-summary").startswith("street, score 0.75")
+    assert not page.is_visible("#picture-drawn")

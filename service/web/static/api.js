@@ -49,12 +49,12 @@ export function socketProtocols() {
 
 /**
  * Send a request and return the Response; raises ApiError. With `quiet` a refused key does not open the key's dialog,
- * for requests that nobody asked for.
+ * for requests that nobody asked for; with `keepalive` the request outlives the page.
  */
-export async function request(method, path, { query, body, headers = {}, signal, quiet = false } = {}) {
+export async function request(method, path, { query, body, headers = {}, signal, quiet = false, keepalive = false } = {}) {
   let response;
   try {
-    response = await fetch(address(path, query), { method, body, signal, headers: withKey(headers) });
+    response = await fetch(address(path, query), { method, body, signal, keepalive, headers: withKey(headers) });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw unreachable();

@@ -49,7 +49,7 @@ export function stopCamera(said) {
     ended.stream.close();
     ended.grabber.stop();
     for (const track of ended.media.getTracks()) track.stop();
-    void request("DELETE", `v1/sessions/${ended.session.id}`, { quiet: true }).catch(() => {});
+    void request("DELETE", `v1/sessions/${ended.session.id}`, { quiet: true, keepalive: true }).catch(() => {});
   }
   sayState(said ?? "The camera is off.");
   if (ended && said) announce(said);
@@ -68,7 +68,10 @@ async function start() {
     media = await openCamera(byId("camera-device").value);
     if (!stale()) session = await requestJson("POST", "v1/sessions", { body: JSON.stringify(options()), headers: { "Content-Type": "application/json" } });
     if (stale()) return abandon(media, session);
-    await begin(media, session);
+    const grabber = new FrameGrabber(media, Number(byId("camera-side").value));
+    await grabber.ready();
+    if (stale()) return abandon(media, session);
+    begin(media, session, grabber);
     await offerCameras(media);
   } catch (error) {
     abandon(media, session);
@@ -86,9 +89,7 @@ function abandon(media, session) {
   if (session) void request("DELETE", `v1/sessions/${session.id}`, { quiet: true }).catch(() => {});
 }
 
-async function begin(media, session) {
-  const grabber = new FrameGrabber(media, Number(byId("camera-side").value));
-  await grabber.ready();
+function begin(media, session, grabber) {
   const stream = new FrameStream(session.id, {
     next: () => grabber.frame(),
     onResult,

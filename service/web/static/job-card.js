@@ -27,6 +27,7 @@ export function showJob(status, { onCancel, onDelete, errorBox }) {
     ["Took", tookText(status)],
     ["Tracker", status.options?.tracker ?? null],
     ["Model", status.options?.model ?? null],
+    ["Note", status.warning ?? null],
     ["Kept until", status.expires_at && isOver(status) ? new Date(typeof status.expires_at === "number" ? status.expires_at * 1000 : status.expires_at).toLocaleString() : null],
   ]);
   if (status.error) showError(errorBox, status.error);

@@ -2,6 +2,7 @@
 
 import { apiKey, requestJson } from "./api.js";
 import { byId, bytesText, durationText, fillBody, fillFacts, millisecondsText } from "./dom.js";
+import { isLoading } from "./models.js";
 
 const PERIOD_MS = 2000;
 const POINTS = 60;
@@ -30,7 +31,8 @@ async function poll() {
     const stats = await requestJson("GET", "v1/stats", { quiet: true });
     if (mine !== asked) return;
     show(stats);
-    say("ready", "ready");
+    if (isLoading()) say("loading", "loading");
+    else say("ready", "ready");
   } catch (error) {
     if (mine !== asked) return;
     if (error.status === 401) {

@@ -19,16 +19,28 @@ export function modelsOf(task, { ready = false } = {}) {
     .sort((a, b) => Number(b.default) - Number(a.default));
 }
 
-/** Ask the server for its models until it answers; raises what it refuses for another reason than still loading. */
+/** Return whether the server still loads models. */
+export const isLoading = () => known.some((model) => model.state === "loading");
+
+/**
+ * Ask the server for its models, again while it does not answer or still loads; raises what it refuses for another
+ * reason.
+ */
 export async function loadModels() {
   for (;;) {
     try {
       known = (await requestJson("GET", "v1/models")).models;
       for (const listener of LISTENERS) listener();
-      return;
+      if (!isLoading()) return;
     } catch (error) {
       if (error.status !== 503 && error.code !== "unreachable") throw error;
-      await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
+}
+
+/** Return the lowest score that a detector's card recommends, which is where its F1 was best, or null. */
+export async function recommendedConf(name) {
+  const { card } = await requestJson("GET", `v1/models/${encodeURIComponent(name)}`, { quiet: true });
+  return card?.metrics?.find((metric) => metric.name === "f1_conf")?.value ?? null;
 }

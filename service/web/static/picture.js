@@ -3,7 +3,7 @@
 import { request, requestJson } from "./api.js";
 import { byId, fillSelect } from "./dom.js";
 import { acceptFiles } from "./files.js";
-import { onModels, modelsOf } from "./models.js";
+import { modelsOf, onModels, recommendedConf } from "./models.js";
 import { announce, showError } from "./notices.js";
 import { colourOf, maskColours } from "./palette.js";
 import { decodeRuns, maskPicture } from "./mask.js";
@@ -11,7 +11,7 @@ import { describe, listClasses, listResults, shownDetections, wireExports } from
 import { Stage } from "./stage.js";
 
 // All scores above this are asked for at once; the slider then only hides.
-const ASKED_CONF = 0.05;
+const ASKED_CONF = 0.1;
 
 const view = byId("view-picture");
 const canvas = byId("picture-canvas");
@@ -21,7 +21,7 @@ const errorBox = byId("picture-error");
 // What is shown. `hidden` holds labels switched off; `marked` is the row under the pointer or the keyboard's focus.
 const state = {
   file: null, bitmap: null, serverDrawn: false, task: "detect", answer: null, runs: null, colours: [], hidden: new Set(),
-  conf: 0.4, opacity: 0.5, marked: null,
+  conf: 0.4, confIsChosen: false, opacity: 0.5, marked: null,
 };
 let asking = null;
 let drawingSoon = false;
@@ -35,10 +35,14 @@ export function startPicture() {
   for (const radio of document.querySelectorAll("input[name=task]")) {
     radio.addEventListener("change", () => chooseTask(radio.value));
   }
-  byId("picture-model").addEventListener("change", () => void ask());
+  byId("picture-model").addEventListener("change", () => {
+    void adoptConf();
+    void ask();
+  });
   byId("picture-form").addEventListener("submit", (event) => event.preventDefault());
   byId("picture-conf").addEventListener("input", (event) => {
     state.conf = Number(event.target.value);
+    state.confIsChosen = true;
     refresh();
   });
   byId("picture-opacity").addEventListener("input", (event) => {
@@ -81,10 +85,7 @@ async function ask() {
   showError(errorBox, null);
   const started = performance.now();
   try {
-    const answer = await requestJson("POST", `v1/${state.task}`, {
-      query: { model: byId("picture-model").value, conf: state.task === "detect" ? ASKED_CONF : null },
-      body: state.file, headers: { "Content-Type": state.file.type || "application/octet-stream" }, signal: question.signal,
-    });
+    const answer = await answerWhenReady(question.signal);
     if (!state.bitmap) await showServersPicture(question.signal);
     take(answer, performance.now() - started);
   } catch (error) {
@@ -96,6 +97,23 @@ async function ask() {
     showError(errorBox, error);
   } finally {
     if (asking === question) busy(false);
+  }
+}
+
+/** Return the server's answer; while it still loads models, ask again. */
+async function answerWhenReady(signal) {
+  for (;;) {
+    try {
+      return await requestJson("POST", `v1/${state.task}`, {
+        query: { model: byId("picture-model").value, conf: state.task === "detect" ? ASKED_CONF : null },
+        body: state.file, headers: { "Content-Type": state.file.type || "application/octet-stream" }, signal,
+      });
+    } catch (error) {
+      if (error.code !== "not_ready") throw error;
+      byId("picture-busy").textContent = "The server is loading";
+      await new Promise((resolve) => setTimeout(resolve, 1000 * (error.retryAfterS ?? 1)));
+      signal.throwIfAborted();
+    }
   }
 }
 
@@ -163,6 +181,18 @@ function offerModels() {
   const models = modelsOf(state.task);
   fillSelect(byId("picture-model"), models.map((model) => [model.name, model.name]), models.find((model) => model.default)?.name);
   byId("task-classify").hidden = modelsOf("classify", { ready: true }).length === 0;
+  void adoptConf();
+}
+
+/** Put the slider where the detector's card says, unless somebody moved it. */
+async function adoptConf() {
+  const name = byId("picture-model").value;
+  if (state.task !== "detect" || !name) return;
+  const conf = await recommendedConf(name).catch(() => null);
+  if (conf === null || state.confIsChosen || byId("picture-model").value !== name) return;
+  state.conf = Math.max(ASKED_CONF, conf);
+  byId("picture-conf").value = state.conf;
+  refresh();
 }
 
 function sayControls() {
@@ -174,6 +204,7 @@ function sayControls() {
 
 function busy(is) {
   byId("picture-busy").hidden = !is;
+  byId("picture-busy").textContent = "Working";
   byId("picture-stage").setAttribute("aria-busy", String(is));
 }
 

@@ -49,7 +49,8 @@ export class Stage {
   boxes(items) {
     for (const item of items) this._outline(item);
     // Labels lie above all boxes, so that none is crossed out by a neighbour.
-    for (const item of items) if (item.text && !item.faint) this._label(item);
+    const taken = [];
+    for (const item of items) if (item.text && !item.faint) this._label(item, taken);
     this.context.globalAlpha = 1;
   }
 
@@ -87,21 +88,25 @@ export class Stage {
     context.fillRect(x1, y1, x2 - x1, y2 - y1);
   }
 
-  _label({ box, text, colour }) {
-    const { context, scale, unit } = this;
+  /** Write a label above its box, or where one that was written before leaves room; `taken` holds their rectangles. */
+  _label({ box, text, colour }, taken) {
+    const { context, scale, unit, canvas } = this;
     const size = 12 * unit;
     context.globalAlpha = 1;
     context.font = `600 ${size}px system-ui, sans-serif`;
     context.textBaseline = "middle";
     const wide = context.measureText(text).width + 10 * unit;
     const tall = size + 6 * unit;
-    const left = Math.max(0, Math.min(box[0] * scale - unit, this.canvas.width - wide));
-    const above = box[1] * scale - tall;
-    const top = above >= 0 ? above : Math.min(box[1] * scale, this.canvas.height - tall);
+    const left = Math.max(0, Math.min(box[0] * scale - unit, canvas.width - wide));
+    const places = [box[1] * scale - tall, box[1] * scale, box[3] * scale - tall, box[1] * scale + tall]
+      .map((top) => Math.max(0, Math.min(top, canvas.height - tall)));
+    const isFree = (top) => taken.every(([x, y, w]) => left >= x + w || left + wide <= x || top >= y + tall || top + tall <= y);
+    const top = places.find(isFree) ?? places[0];
+    taken.push([left, top, wide]);
     context.fillStyle = cssColour(colour);
-    context.fillRect(left, Math.max(0, top), wide, tall);
+    context.fillRect(left, top, wide, tall);
     context.fillStyle = inkOn(colour);
-    context.fillText(text, left + 5 * unit, Math.max(0, top) + tall / 2 + unit / 2);
+    context.fillText(text, left + 5 * unit, top + tall / 2 + unit / 2);
   }
 
   _room() {

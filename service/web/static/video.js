@@ -14,6 +14,7 @@ const errorBox = byId("video-error");
 let jobs = [];
 let chosenId = null;
 let following = null;
+let uploading = null;
 
 /** Wire the view to its controls. */
 export function startVideo() {
@@ -35,26 +36,30 @@ export function showVideo() {
   void list();
 }
 
-/** Upload a video and follow the job it becomes. */
+/** Upload a video and follow the job it becomes; one upload at a time, which goes on while other jobs are looked at. */
 async function add(file) {
   showError(errorBox, null);
-  const cancelled = new AbortController();
+  uploading?.abort();
   following?.abort();
-  following = cancelled;
+  const mine = new AbortController();
+  uploading = mine;
   chosenId = null;
+  clearPlayer();
   showPlace(true);
-  showUpload(file, 0, () => cancelled.abort());
+  const isShown = () => uploading === mine && chosenId === null;
+  const show = (share) => { if (isShown()) showUpload(file, share, () => mine.abort()); };
+  show(0);
   try {
-    const status = await upload("v1/jobs", file, {
-      query: query(file), signal: cancelled.signal, onProgress: (share) => showUpload(file, share, () => cancelled.abort()),
-    });
+    const status = await upload("v1/jobs", file, { query: query(file), signal: mine.signal, onProgress: show });
     announce(`${status.name || file.name} is uploaded.`);
     jobs = [status, ...jobs];
+    if (isShown()) choose(status);
     showList();
-    choose(status);
   } catch (error) {
-    clearJob();
-    showPlace(false);
+    if (isShown()) {
+      clearJob();
+      showPlace(false);
+    }
     showError(errorBox, error);
   }
 }
