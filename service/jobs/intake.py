@@ -99,23 +99,24 @@ class JobIntake:
             )
             try:
                 size = await upload.receive(stream, content_type)
-                record = JobRecord(
-                    id=job_id,
-                    key_id=key_id,
-                    name=name,
-                    state=JobState.QUEUED,
-                    phase=None,
-                    options=options.canonical().decode(),
-                    wants_video=wants_video,
-                    video_bytes=size,
-                    created_at=self._clock(),
-                )
-                return await self._in_thread(self._accept, record)
             except BaseException:
                 # Not awaited: this may be the task's cancellation. At the server's end the next start cleans up.
                 with contextlib.suppress(RuntimeError):
                     self._executor.submit(self._forget, job_id)
                 raise
+            record = JobRecord(
+                id=job_id,
+                key_id=key_id,
+                name=name,
+                state=JobState.QUEUED,
+                phase=None,
+                options=options.canonical().decode(),
+                wants_video=wants_video,
+                video_bytes=size,
+                created_at=self._clock(),
+            )
+            # Shielded: the upload is whole, so from here on there is a job or nothing, whoever still waits for it.
+            return await asyncio.shield(self._in_thread(self._accept, record))
 
     @contextlib.contextmanager
     def _place(self, key_id: str) -> Iterator[None]:
@@ -142,26 +143,29 @@ class JobIntake:
             if not self._uploads[key_id]:
                 del self._uploads[key_id]
 
-    async def _in_thread(self, work: Callable[[JobRecord], JobRecord], record: JobRecord) -> JobRecord:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work, record)
+    def _in_thread(self, work: Callable[[JobRecord], JobRecord], record: JobRecord) -> asyncio.Future[JobRecord]:
+        return asyncio.get_running_loop().run_in_executor(self._executor, work, record)
 
     # --- in a thread ---
 
     def _accept(self, record: JobRecord) -> JobRecord:
-        """Look into the video and write the job into the queue."""
+        """Look into the video and write the job into the queue; a video that is refused is removed."""
         folder, settings = self._folders.of(record.id), self._settings
-        facts = probe_video(
-            folder.source,
-            name=record.name,
-            max_pixels=settings.max_pixels,
-            max_duration_s=settings.jobs_max_duration_s,
-        )
-        record = dataclasses.replace(record, frames_total=facts.frames)
-        self._store.add(record)
+        try:
+            facts = probe_video(
+                folder.source,
+                name=record.name,
+                max_pixels=settings.max_pixels,
+                max_duration_s=settings.jobs_max_duration_s,
+            )
+            record = dataclasses.replace(record, frames_total=facts.frames)
+            self._store.add(record)
+        except BaseException:
+            self._forget(record.id)
+            raise
         return record
 
     def _forget(self, job_id: str) -> None:
-        """Remove what a refused or torn upload left, unless its job was accepted after all."""
-        if self._store.get(job_id) is None:
-            self._folders.of(job_id).remove()
-            self._quota.release(job_id)
+        """Remove what a refused or torn upload left."""
+        self._folders.of(job_id).remove()
+        self._quota.release(job_id)

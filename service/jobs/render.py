@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
+from service.errors import ServiceError, without_path
 from service.jobs.context import Environment, RunningJob, opened_frames
 from service.jobs.folders import MAPS, RESULTS, VIDEO, JobFolder
 from service.jobs.outputs import read_maps
@@ -28,7 +29,7 @@ def render(job: RunningJob, environment: Environment, frames_total: int) -> str 
 
     Raises:
         JobCancelled, JobInterrupted: the job shall stop; nothing is left of the video.
-        MediaError: the disk is full.
+        ServiceError: the encoder failed.
         OSError: the disk failed.
     """
     job.begin_attempt(environment.store)
@@ -49,9 +50,11 @@ def render(job: RunningJob, environment: Environment, frames_total: int) -> str 
         except InvalidInputError as exc:
             writer.abort()
             if isinstance(exc, MediaError):
-                raise
+                raise ServiceError(
+                    "the annotated video must be encoded, the encoder failed; the server's log has the reason"
+                ) from exc
             log.info("job %s has no annotated video: %s", job.record.id, exc)
-            return f"there is no annotated video: {exc}"
+            return f"there is no annotated video: {without_path(exc)}"
         except BaseException:
             writer.abort()
             raise

@@ -8,16 +8,16 @@ import threading
 import time
 from collections.abc import Callable
 
-from service.errors import INTERNAL, ServiceError, describe_error
+from service.errors import INTERNAL, InferenceFailedError, ServiceError, describe_error, without_path
 from service.jobs.context import Environment, RunningJob, lower_priority
-from service.jobs.errors import JobCancelled, JobInterrupted, StorageFullError
+from service.jobs.errors import InvalidVideoError, JobCancelled, JobInterrupted, StorageFullError
 from service.jobs.events import EventHub
 from service.jobs.folders import JobFolders
 from service.jobs.progress import Progress
 from service.jobs.record import JobRecord, JobState, Phase
 from service.jobs.render import render
 from service.jobs.track import track
-from vision.errors import InvalidInputError, LimitExceededError, MediaError, VisionError
+from vision.errors import InvalidInputError, LimitExceededError, MediaError
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 # again, from its last checkpoint; with progress in between the row begins anew.
 RETRY_AFTER_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 _PASSING = (429, 503, 504)
+INTERNAL_JOB = "the server failed on this job; its log has the reason"
 # How often an idle thread looks into the queue by itself; it is woken when a job comes.
 _LOOK_S = 30.0
 
@@ -207,18 +208,25 @@ class JobRunner:
 
 def describe_failure(error: Exception, job_id: str) -> tuple[str, str]:
     """Return code and message of a failed job, without paths of the server; what we did not expect goes to the log."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if _is_disk_full(error):
         return (
             StorageFullError.code,
             "the disk of the server must have room for the results, it is full; try again later",
         )
-    if isinstance(error, VisionError) and not isinstance(error, ServiceError):
-        log.warning("job %s failed: %s", job_id, error)
-        if isinstance(error, LimitExceededError | MediaError):
-            return "invalid_video", describe_error(error).message
-        reply = describe_error(error)
-        return ("inference_failed" if isinstance(error, InvalidInputError) else reply.code), reply.message
-    if not isinstance(error, ServiceError):
+    if isinstance(error, LimitExceededError | MediaError):
+        return InvalidVideoError.code, without_path(error)
+    if isinstance(error, InvalidInputError):
+        return InferenceFailedError.code, without_path(error)
+    reply = describe_error(error)
+    if reply.code == INTERNAL.code:
         log.error("job %s failed", job_id, exc_info=error)
-        return INTERNAL.code, "the server failed on this job; its log has the reason"
-    return error.error_code, str(error)
+    return reply.code, INTERNAL_JOB if reply is INTERNAL else reply.message
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Return whether an error, or what caused it, is that of a full disk."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__
+    return False

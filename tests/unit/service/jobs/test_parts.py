@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +18,8 @@ from service.jobs.probe import check_length, frame_limit, probe_video
 from service.jobs.progress import RENDER_SHARE, Progress
 from service.jobs.quota import DiskQuota
 from service.jobs.record import Phase
+from service.jobs.runner import describe_failure
+from vision.errors import InvalidInputError, MediaError, ModelNotFoundError
 
 JOB = "ab" * 16
 
@@ -133,6 +137,34 @@ def test_a_job_that_is_over_leaves_its_results(tmp_path: Path) -> None:
     assert {path.name for path in folder.path.iterdir()} == set(MEDIA_TYPES)
     assert folder.size() == 15
     assert folder.result_sizes() == dict.fromkeys(MEDIA_TYPES, 5)
+
+
+def disk_full() -> Exception:
+    try:
+        raise OSError(errno.ENOSPC, "No space left on device", "/srv/data/x")
+    except OSError as exc:
+        wrapped = MediaError("/srv/data/x cannot be encoded")
+        wrapped.__cause__ = exc
+        return wrapped
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (disk_full(), "storage_full", "is full"),
+        (MediaError("/srv/data/v is damaged", path="/srv/data/v"), "invalid_video", "v is damaged"),
+        (VideoTooLongError("too long"), "video_too_long", "too long"),
+        (InvalidInputError("a box is NaN"), "inference_failed", "a box is NaN"),
+        (ModelNotFoundError("x", ["y"]), "model_not_found", "unknown model 'x'"),
+        (RuntimeError("/srv/data"), "internal", "its log has the reason"),
+        (sqlite3.OperationalError("disk I/O error"), "internal", "its log has the reason"),
+    ],
+)
+def test_a_failure_is_told_without_paths(error: Exception, code: str, message: str) -> None:
+    found = describe_failure(error, JOB)
+    assert found[0] == code
+    assert message in found[1]
+    assert "/srv" not in found[1]
 
 
 @pytest.mark.parametrize("name", [None, "", "   "])
