@@ -121,7 +121,10 @@ STATISTICS = _answers({"model_stats": [ModelStatistics().to_dict("person-lite0")
 INFER = _answers(INFER_ANSWER, errors=_INFER_ERRORS, binary=True)
 INDEX = _answers(
     [{"name": "person-lite0", "version": "1", "state": "READY", "reason": ""}],
-    errors={400: "The body is no JSON object with ready as true or false."},
+    errors={
+        400: "The body is no JSON object with ready as true or false.",
+        503: "The server is starting, or stopping.",
+    },
 )
 INDEX_BODY = _json_body(
     {"type": "object", "additionalProperties": False, "properties": {"ready": {"type": "boolean"}}},

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from service.auth import caller_of
 from service.registry import ModelEntry
+from service.routes.answers import ModelDetails, ModelList, ModelSummary
 from service.routes.descriptions import error_responses
 from service.state import Service, service_of
 from service.stream_options import ModelName
@@ -29,7 +30,7 @@ class DefaultModel(BaseModel):
     model: ModelName
 
 
-@router.get("/v1/models", response_model=None)
+@router.get("/v1/models", response_model=None, responses={200: {"model": ModelList}, **error_responses(401, 429)})
 async def list_all(request: Request) -> Response:
     """List the models with their states."""
     service = service_of(request)
@@ -38,14 +39,22 @@ async def list_all(request: Request) -> Response:
     return _json({"models": [describe(service, entry) for entry in entries]})
 
 
-@router.get("/v1/models/{name}", response_model=None, responses=error_responses(404))
+@router.get(
+    "/v1/models/{name}",
+    response_model=None,
+    responses={200: {"model": ModelDetails}, **error_responses(401, 404, 429)},
+)
 async def show(request: Request, name: Name) -> Response:
     """Show one model: its card, where its data came from, and how it does."""
     service = service_of(request)
     return _json(describe_fully(service, service.registry.find(name)))
 
 
-@router.post("/v1/models/{name}/load", response_model=None, responses=error_responses(403, 404, 422, 500, 503))
+@router.post(
+    "/v1/models/{name}/load",
+    response_model=None,
+    responses={200: {"model": ModelDetails}, **error_responses(401, 403, 404, 422, 429, 500, 503)},
+)
 async def load(request: Request, name: Name) -> Response:
     """Load a model, or load it again from the disk; requests in flight are answered by the old one."""
     service = _changed(request)
@@ -53,7 +62,11 @@ async def load(request: Request, name: Name) -> Response:
     return _json(describe_fully(service, entry))
 
 
-@router.post("/v1/models/{name}/unload", response_model=None, responses=error_responses(403, 404))
+@router.post(
+    "/v1/models/{name}/unload",
+    response_model=None,
+    responses={200: {"model": ModelDetails}, **error_responses(401, 403, 404, 429)},
+)
 async def unload(request: Request, name: Name) -> Response:
     """Take a model from the device; requests in flight are answered first."""
     service = _changed(request)
@@ -61,7 +74,11 @@ async def unload(request: Request, name: Name) -> Response:
     return _json(describe_fully(service, entry))
 
 
-@router.put("/v1/defaults/{task}", response_model=None, responses=error_responses(403, 404, 422, 503))
+@router.put(
+    "/v1/defaults/{task}",
+    response_model=None,
+    responses={200: {"model": ModelSummary}, **error_responses(400, 401, 403, 404, 422, 429, 503)},
+)
 async def set_default(request: Request, task: Task, body: DefaultModel) -> Response:
     """Make a loaded model the default of its task."""
     service = _changed(request)

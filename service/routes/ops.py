@@ -11,21 +11,31 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import PlainTextResponse
 
 from service.registry import ModelState
+from service.routes.answers import Health, Readiness, Stats
+from service.routes.descriptions import error_responses
 from service.state import service_of
 
 router = APIRouter(tags=["operations"])
 _STATM = Path("/proc/self/statm")
 
 
-@router.get("/healthz", response_model=None)
+@router.get("/healthz", response_model=None, responses={200: {"model": Health}})
 async def healthz(request: Request) -> Response:
     """Say that the process lives; restart it when this fails."""
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
-@router.get("/readyz", response_model=None, responses={503: {"description": "Loading, unwell, or going down."}})
+@router.get(
+    "/readyz",
+    response_model=None,
+    responses={
+        200: {"model": Readiness},
+        503: {"model": Readiness, "description": "Loading, unwell, or going down."},
+    },
+)
 async def readyz(request: Request) -> Response:
     """Say whether requests would be answered; send traffic elsewhere when not."""
     service = service_of(request)
@@ -36,7 +46,12 @@ async def readyz(request: Request) -> Response:
     return Response(body, 200 if status == "ready" else 503, media_type="application/json")
 
 
-@router.get("/metrics", response_model=None)
+@router.get(
+    "/metrics",
+    response_model=None,
+    response_class=PlainTextResponse,
+    responses={200: {"description": "Prometheus' text format."}, **error_responses(401, 429)},
+)
 async def metrics(request: Request) -> Response:
     """Give the metrics in the form that Prometheus reads."""
     service = service_of(request)
@@ -45,7 +60,7 @@ async def metrics(request: Request) -> Response:
     return Response(service.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-@router.get("/v1/stats", response_model=None)
+@router.get("/v1/stats", response_model=None, responses={200: {"model": Stats}, **error_responses(401, 429)})
 async def stats(request: Request) -> Response:
     """Give the figures of the page's panel."""
     service = service_of(request)
