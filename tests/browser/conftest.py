@@ -131,7 +131,15 @@ def start_server(folder: Path, **settings: str) -> Server:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
+def installed() -> None:
+    """Skip where there is no browser, before servers are started for nothing."""
+    pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+    if not CHROMIUM.exists():
+        pytest.skip(f"needs Chromium at {CHROMIUM} (Debian's package chromium)")
+
+
+@pytest.fixture(scope="session")
+def servers(installed: None, media: Media, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
     """Start an open server and one that asks for a key; both load while the first tests run."""
     started = {
         "open": start_server(tmp_path_factory.mktemp("open")),
@@ -164,11 +172,10 @@ def keyed_address(servers: dict[str, Server]) -> str:
 
 # Of a module and not of the session: while Playwright runs, no other test of this thread can run an event loop.
 @pytest.fixture(scope="module")
-def chromium(media: Media) -> Iterator[Browser]:
-    """Return a Chromium whose camera plays the clip, or skip where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    if not CHROMIUM.exists():
-        pytest.skip(f"needs Chromium at {CHROMIUM} (Debian's package chromium)")
+def chromium(installed: None, media: Media) -> Iterator[Browser]:
+    """Return a Chromium whose camera plays the clip."""
+    from playwright.sync_api import sync_playwright
+
     arguments = [
         "--no-sandbox",
         "--use-fake-device-for-media-stream",
@@ -176,7 +183,7 @@ def chromium(media: Media) -> Iterator[Browser]:
         f"--use-file-for-fake-video-capture={media.camera}",
         "--autoplay-policy=no-user-gesture-required",
     ]
-    with playwright.sync_playwright() as running:
+    with sync_playwright() as running:
         browser = running.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
         yield browser
         browser.close()
