@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi import APIRouter, Request, Response, WebSocket
-from pydantic import ValidationError
-from starlette.requests import ClientDisconnect
 
-from service.admission import Ticket
 from service.auth import client_address
 from service.errors import (
-    BadRequestError,
-    BodyTimeoutError,
-    BodyTooLargeError,
-    CancelledWorkError,
     ForbiddenError,
-    InvalidParameterError,
     QueueFullError,
     ServiceError,
     UnauthorizedError,
 )
 from service.origin import BrowserGuard
-from service.parameters import describe_errors, openapi_parameters
+from service.parameters import openapi_parameters
+from service.sessions.bodies import MAX_OPTIONS_BYTES, read_body, read_options
 from service.sessions.errors import SessionNotFoundError, TooManySessionsError
 from service.sessions.requests import FrameAnswer, FrameParameters, SessionInfo, SessionList, SessionRequest
 from service.sessions.session import Session
@@ -41,7 +33,6 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["sessions"])
 
-MAX_OPTIONS_BYTES = 64 << 10
 PROTOCOL = "stride32"
 _CLOSE_CODES: dict[type[ServiceError], int] = {UnauthorizedError: 4401, SessionNotFoundError: SESSION_GONE}
 
@@ -95,7 +86,7 @@ _GONE = "No such session of this key, or it expired."
 )
 async def create_session(request: Request) -> Response:
     """Open a tracking session; an empty body takes the server's defaults."""
-    wanted = _read_options(await _read_body(request, MAX_OPTIONS_BYTES))
+    wanted = read_options(await read_body(request, MAX_OPTIONS_BYTES, _body_timeout_s(request)))
     with _rejects_counted(request):
         session = await _store(request).create(wanted.stream_options(), _key_id(request), ttl_s=wanted.ttl_s)
     return _created(session)
@@ -122,7 +113,7 @@ async def list_sessions(request: Request) -> Response:
 async def restore_session(request: Request) -> Response:
     """Open a session from a snapshot."""
     with service_of(request).admission.enter(None) as ticket:
-        data = await _read_body(request, MAX_SNAPSHOT_BYTES, ticket)
+        data = await read_body(request, MAX_SNAPSHOT_BYTES, _body_timeout_s(request), ticket)
         with _rejects_counted(request):
             return _created(await _store(request).restore(data, _key_id(request)))
 
@@ -266,6 +257,10 @@ def _store(connection: HTTPConnection) -> SessionStore:
     return service_of(connection).sessions
 
 
+def _body_timeout_s(request: Request) -> float:
+    return service_of(request).settings.body_timeout_s
+
+
 def _key_id(request: Request) -> str:
     key_id: str = request.state.key_id
     return key_id
@@ -278,47 +273,3 @@ def _json(content: Any, *, status: int = 200, headers: dict[str, str] | None = N
 def _created(session: Session) -> Response:
     content = SessionStore.describe(session).model_dump(mode="json")
     return _json(content, status=201, headers={"Location": f"/v1/sessions/{session.session_id}"})
-
-
-async def _read_body(request: Request, max_bytes: int, ticket: Ticket | None = None) -> bytes:
-    """Return the body, booked on ``ticket`` as it comes.
-
-    Raises:
-        BodyTooLargeError, BodyTimeoutError, CancelledWorkError, QueueFullError.
-    """
-    timeout_s = _store(request).settings.body_timeout_s
-    body = bytearray()
-    too_large = BodyTooLargeError(f"the body must have at most {max_bytes} bytes, more were sent; send less")
-    if (content_length(request) or 0) > max_bytes:
-        raise too_large
-    try:
-        async with asyncio.timeout(timeout_s):
-            async for chunk in request.stream():
-                if len(body) + len(chunk) > max_bytes:
-                    raise too_large
-                if ticket is not None:
-                    ticket.grow(len(chunk))
-                body += chunk
-    except TimeoutError:
-        raise BodyTimeoutError(
-            f"the body must arrive within {timeout_s:g} s, {len(body)} bytes came; send it faster"
-        ) from None
-    except ClientDisconnect:
-        raise CancelledWorkError("the client went away while it sent the body") from None
-    return bytes(body)
-
-
-def _read_options(body: bytes) -> SessionRequest:
-    """Return the options of a new session; raises BadRequestError and InvalidParameterError."""
-    if not body.strip():
-        return SessionRequest.model_validate({})
-    try:
-        return SessionRequest.model_validate_json(body, strict=True)
-    except ValidationError as exc:
-        errors = exc.errors(include_url=False, include_context=False)
-    if any(error["type"] == "json_invalid" for error in errors):
-        raise BadRequestError(
-            'the body must be a JSON object such as {"tracker": "bytetrack"}, or empty, got something that cannot be '
-            "read as JSON; correct it"
-        )
-    raise InvalidParameterError(describe_errors(errors, SessionRequest.model_fields))

@@ -12,15 +12,11 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from service.errors import BadRequestError, ServiceError, UnavailableError, describe_error
-from service.sessions.answer import Answer
+from service.errors import ServiceError, UnavailableError
 from service.sessions.frames import FrameTicket, Place
-from service.sessions.requests import MAX_SEQUENCE, MAX_TIMESTAMP_S
+from service.sessions.messages import FrameHeader, error_message, read_header, ready_message, result_message
 from service.sessions.session import Session
 
 if TYPE_CHECKING:
@@ -32,22 +28,10 @@ log = logging.getLogger(__name__)
 
 POLICY, TOO_LARGE, GOING_AWAY, INTERNAL = 1008, 1009, 1001, 1011
 SESSION_GONE, REPLACED = 4404, 4409
-MAX_TEXT = 1024
-"""Characters of a frame's header; those that we read have fewer than a hundred."""
 SEND_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 2.0
 DRAIN_S = 5.0
 """Time for frames on their way when the server goes down."""
-
-
-class FrameHeader(BaseModel):
-    """What a text message says of the picture that comes next."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
-
-    type: Literal["frame"]
-    sequence: Annotated[int, Field(ge=0, le=MAX_SEQUENCE)] | None = None
-    timestamp_s: Annotated[float, Field(ge=0, le=MAX_TIMESTAMP_S)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +96,7 @@ class FrameStream:
         try:
             # A frame of an older socket that has begun still counts: its number is taken.
             await self._session.settle()
-            await self._send(self._ready())
+            await self._send(ready_message(self._session))
             tasks = [asyncio.create_task(step()) for step in (self._read, self._write, self._watch)]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             close = _first_close(tasks)
@@ -143,16 +127,6 @@ class FrameStream:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self._websocket.close(close.code, close.reason), CLOSE_TIMEOUT_S)
 
-    def _ready(self) -> bytes:
-        return orjson.dumps(
-            {
-                "type": "ready",
-                "session": self._session.session_id,
-                "credit": self._session.work.credit,
-                "next_sequence": self._session.next_sequence,
-            }
-        )
-
     async def _read(self) -> None:
         """Take messages in until the client goes; the header of a text message is for the next picture."""
         header: FrameHeader | Exception | None = None
@@ -162,7 +136,7 @@ class FrameStream:
                 return
             picture, text = message.get("bytes"), message.get("text")
             if picture is None:
-                header = _read_header(text or "", pending=header)
+                header = read_header(text or "", pending=header)
                 continue
             if len(picture) > self._max_bytes:
                 raise _Close(TOO_LARGE, f"a picture must have at most {self._max_bytes} bytes")
@@ -192,7 +166,7 @@ class FrameStream:
         while True:
             item = await self._outbox.get()
             if isinstance(item, Refusal):
-                message = _error_message(item.error, item.sequence)
+                message = error_message(item.error, item.sequence)
             else:
                 message = await self._answer(item)
             await self._send(message)
@@ -205,10 +179,10 @@ class FrameStream:
             answer = await asyncio.shield(ticket.answer)
         except Exception as exc:
             error, sequence = exc, ticket.sequence
-            return _error_message(error, self._session.next_sequence if sequence is None else sequence)
+            return error_message(error, self._session.next_sequence if sequence is None else sequence)
         finally:
             self._tickets.discard(ticket)
-        return _result_message(answer)
+        return result_message(answer)
 
     async def _send(self, message: bytes) -> None:
         try:
@@ -254,45 +228,3 @@ def _first_close(tasks: list[asyncio.Task[None]]) -> _Close | None:
         log.error("a session's socket failed", exc_info=error)
         return _Close(INTERNAL, "the server failed; its log has the reason")
     return None
-
-
-def _read_header(text: str, *, pending: FrameHeader | Exception | None) -> FrameHeader | Exception:
-    """Return what a text message says of the next picture, or what is wrong with it: told when the picture comes."""
-    if isinstance(pending, Exception):
-        return pending
-    if pending is not None:
-        return BadRequestError(
-            "a frame's header must be followed by its picture (a binary message), got a second text message; send one "
-            "header, then one picture"
-        )
-    if len(text) > MAX_TEXT:
-        return BadRequestError(
-            f"a frame's header must have at most {MAX_TEXT} characters, got {len(text)}; send pictures as binary "
-            "messages"
-        )
-    try:
-        return FrameHeader.model_validate(orjson.loads(text))
-    except ValidationError as exc:
-        error = exc.errors(include_url=False, include_input=False)[0]
-        found = f"{'.'.join(str(part) for part in error['loc']) or 'the message'}: {error['msg']}"
-    except orjson.JSONDecodeError:
-        found = "no JSON"
-    return BadRequestError(
-        'a text message must be a frame\'s header such as {"type": "frame", "sequence": 7, "timestamp_s": 0.28}, got '
-        f"{found}; correct it, or send the picture alone"
-    )
-
-
-def _result_message(answer: Answer) -> bytes:
-    # The stored answer is an object already; it is opened at both ends instead of being parsed and written again.
-    replay = b'"replay":true,' if answer.replayed else b""
-    return b'{"type":"result",' + replay + answer.body[1:-1] + b',"credit":1}'
-
-
-def _error_message(error: Exception, sequence: int | None) -> bytes:
-    """Return the message of a frame that has no result; its credit comes back all the same."""
-    reply = describe_error(error)
-    if reply.status >= 500 and not isinstance(error, ServiceError):
-        log.error("a frame failed", exc_info=error)
-    content: dict[str, Any] = {"code": reply.code, "message": reply.message}
-    return orjson.dumps({"type": "error", "error": content, "sequence": sequence, "credit": 1})

@@ -192,10 +192,11 @@ def test_a_slow_frame_is_finished_and_one_that_did_not_begin_is_dropped(
     builder: SquareBuilder, pool: ThreadPoolExecutor
 ) -> None:
     async def run() -> None:
-        session = await square_store(builder, pool, request_timeout_s=0.1).create(OPTIONS, "key")
+        session = await square_store(builder, pool, request_timeout_s=0.5).create(OPTIONS, "key")
         builder.detector.gate.clear()
         first = asyncio.create_task(send(session, 0, 0))
-        await asyncio.sleep(0.05)
+        while not builder.detector.seen:
+            await asyncio.sleep(0.005)
         second = asyncio.create_task(send(session, 1, 1))
         with pytest.raises(DeadlineError, match="still being processed"):
             await first
@@ -225,7 +226,9 @@ def test_the_next_picture_is_decoded_while_one_is_inferred(builder: SquareBuilde
         object.__setattr__(session.work, "decode", noted)
         builder.detector.gate.clear()
         waiting = [asyncio.create_task(send(session, step)) for step in range(4)]
-        await asyncio.sleep(0.1)
+        while len(decoded) < 2:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.03)
         # One in the pipeline and one behind it: further pictures stay encoded.
         assert len(decoded) == 2
         builder.detector.gate.set()

@@ -71,7 +71,8 @@ def test_a_snapshot_is_taken_between_two_frames(builder: SquareBuilder, pool: Th
         store, session, _ = await saved(builder, pool)
         builder.detector.gate.clear()
         frame = asyncio.create_task(answers(session, range(5, 6)))
-        await asyncio.sleep(0.03)
+        while builder.detector.seen[-1] != 5:
+            await asyncio.sleep(0.005)
         snapshot = asyncio.create_task(store.snapshot(session))
         await asyncio.sleep(0.03)
         assert not snapshot.done()

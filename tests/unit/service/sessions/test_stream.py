@@ -241,7 +241,8 @@ def test_the_server_ends_the_socket(builder: SquareBuilder, pool: ThreadPoolExec
         await client.answer()
         builder.detector.gate.clear()
         client.send(png(0))
-        await asyncio.sleep(0.03)
+        while not builder.detector.seen:
+            await asyncio.sleep(0.005)
         if end == "delete":
             store.delete(session.session_id, "key")
         else:
