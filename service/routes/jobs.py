@@ -92,7 +92,11 @@ def _errors(**statuses: str) -> dict[int | str, dict[str, Any]]:
     return {int(name[1:]): {"description": text, "content": content} for name, text in statuses.items()}
 
 
-_NO_JOB = {"e404": "No such job of this key.", "e503": "The server starts or stops."}
+_NO_JOB = {
+    "e404": "No such job of this key.",
+    "e422": "A bad parameter.",
+    "e503": "The server starts or stops.",
+}
 
 
 @router.post(
@@ -133,7 +137,11 @@ async def submit_job(request: Request, parameters: Annotated[JobParameters, Quer
     return _json(status, 202, {"Location": URL.format(job_id=status["id"])})
 
 
-@router.get("/v1/jobs", response_model=None, responses={200: {"model": JobList}, **_errors(e503="The server starts.")})
+@router.get(
+    "/v1/jobs",
+    response_model=None,
+    responses={200: {"model": JobList}, **_errors(e422="A bad parameter.", e503="The server starts.")},
+)
 async def list_jobs(
     request: Request,
     state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
