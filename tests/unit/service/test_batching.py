@@ -68,7 +68,8 @@ def test_idle_device_takes_one_input_at_once(start: Start, run: HeldRun, answers
     run.let_go()
     served = answers.wait(1)["first"]
     assert (served.value, served.batch) == ("FIRST", 1)
-    assert served.queue_ms >= 0 and served.infer_ms >= 0
+    assert served.queue_ms >= 0
+    assert served.infer_ms >= 0
     assert len(batcher) == 0
 
 
@@ -129,11 +130,13 @@ def test_cancelled_work_leaves_the_queue_at_once(start: Start, run: HeldRun, ans
     queue(batcher, answers, "a")
     batcher.cancel(work)
     # The device is still busy: whoever gave up does not hold memory until it is free.
-    assert len(batcher) == 1 and isinstance(answers.values["gone"], CancelledWorkError)
+    assert len(batcher) == 1
+    assert isinstance(answers.values["gone"], CancelledWorkError)
     batcher.cancel(work)
     run.let_go()
     answers.wait(3)
-    assert run.batches == [["first"], ["a"]] and observer.drops == ["cancelled"]
+    assert run.batches == [["first"], ["a"]]
+    assert observer.drops == ["cancelled"]
     assert answers.order.count("gone") == 1
 
 
@@ -155,7 +158,8 @@ def test_expired_work_never_runs(start: Start, run: HeldRun, answers: Answers) -
     queue(batcher, answers, "a")
     run.let_go()
     assert isinstance(answers.wait(3)["l"], DeadlineError)
-    assert run.batches == [["first"], ["a"]] and observer.drops == ["expired"]
+    assert run.batches == [["first"], ["a"]]
+    assert observer.drops == ["expired"]
 
 
 def test_one_bad_input_fails_alone(start: Start, answers: Answers, caplog: pytest.LogCaptureFixture) -> None:
@@ -171,11 +175,14 @@ def test_one_bad_input_fails_alone(start: Start, answers: Answers, caplog: pytes
     request_id.reset(token)
     run.let_go()
     values = answers.wait(4)
-    assert values["a"].value == "A" and values["c"].value == "C"
-    assert isinstance(values["b"], InferenceFailedError) and "secret" not in str(values["b"])
+    assert values["a"].value == "A"
+    assert values["c"].value == "C"
+    assert isinstance(values["b"], InferenceFailedError)
+    assert "secret" not in str(values["b"])
     assert [type(error) for error in observer.failures] == [ValueError]
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert getattr(record, FIELDS) == {"request_id": "request-7"} and record.exc_info is not None
+    assert getattr(record, FIELDS) == {"request_id": "request-7"}
+    assert record.exc_info is not None
     batcher.submit(Item("d"), answers.of("d"))
     assert answers.wait(1)["d"].value == "D"
 
@@ -221,8 +228,9 @@ def test_device_without_memory_halves_batches_and_lives_on(
     run.let_go()
     values = answers.wait(8)
     assert all(values[name].value == name.upper() for name in "abcdefg")
-    assert batcher.max_batch == 1 or batcher.max_batch == 2
-    assert max(observer.batches) <= 2 and not observer.failures
+    assert batcher.max_batch == 1  # 7, then 3, then 1
+    assert max(observer.batches) <= 2
+    assert not observer.failures
     assert "out of device memory" in caplog.text
 
 
@@ -237,9 +245,11 @@ def test_picture_too_large_for_the_device_fails_alone(start: Start, answers: Ans
     queue(batcher, answers, "abc")
     run.let_go()
     values = answers.wait(4)
-    assert values["a"].value == "A" and values["c"].value == "C"
+    assert values["a"].value == "A"
+    assert values["c"].value == "C"
     error = values["b"]
-    assert isinstance(error, UnavailableError) and error.error_code == "out_of_memory"
+    assert isinstance(error, UnavailableError)
+    assert error.error_code == "out_of_memory"
     assert error.headers["Retry-After"] == "5"
 
 
@@ -257,7 +267,8 @@ def test_close_finishes_what_waits_and_refuses_new_work(start: Start, run: HeldR
     run.let_go()
     closing.join(20)
     assert not closing.is_alive()
-    assert answers.values["a"].value == "A" and answers.values["b"].value == "B"
+    assert answers.values["a"].value == "A"
+    assert answers.values["b"].value == "B"
     batcher.close()
 
 
@@ -266,7 +277,8 @@ def test_delay_waits_for_company_until_the_batch_is_full(start: Start, run: Held
     began = time.monotonic()
     queue(batcher, answers, "ab")
     answers.wait(2)
-    assert run.batches == [["a", "b"]] and time.monotonic() - began < 5
+    assert run.batches == [["a", "b"]]
+    assert time.monotonic() - began < 5
 
 
 def test_delay_ends_alone_work(start: Start, run: HeldRun, answers: Answers) -> None:
@@ -366,4 +378,5 @@ def test_many_threads_each_get_their_own_answer(start: Start) -> None:
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert len(found) == 160 and all(value == name * 2 for name, value in found.items())
+    assert len(found) == 160
+    assert all(value == name * 2 for name, value in found.items())
