@@ -44,6 +44,8 @@ def serve(settings: Settings) -> int:
         begin_draining=lambda app: app.state.service.begin_draining(),
         on_refusal=lambda app, reason: app.state.service.metrics.rejected(reason),
     )
+    # Torch's libraries complain on stderr of objects that the end of the interpreter does not find.
+    gc.unfreeze()
     return 1 if failed else code
 
 
