@@ -10,7 +10,15 @@ import time
 from collections import deque
 from statistics import median
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -46,6 +54,8 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         own = self.registry
+        # A second series of each counter with the time of its first count: nobody looks at it.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.requests = Counter("stride32_requests", "Answered requests.", ["route", "method", "status"], registry=own)
         self.request_seconds = Histogram(
             "stride32_request_seconds", "From a request's head to the end of its answer.", ["route"],
@@ -177,13 +187,13 @@ class ModelMetrics:
         """Return the seconds since the last failure."""
         return time.monotonic() - self._failed_at
 
-    def summary(self) -> dict[str, float]:
-        """Return medians over the last inputs in milliseconds, and the mean batch."""
+    def summary(self) -> dict[str, float | None]:
+        """Return medians over the last inputs in milliseconds, and the mean batch; None before the first."""
         waits, infers, batches = list(self._waits), list(self._infers), list(self._batches)
         return {
-            "queue_wait_ms_p50": round(median(waits) * 1000, 2) if waits else 0.0,
-            "infer_ms_p50": round(median(infers) * 1000, 2) if infers else 0.0,
-            "batch_mean": round(sum(batches) / len(batches), 2) if batches else 0.0,
+            "queue_wait_ms_p50": round(median(waits) * 1000, 2) if waits else None,
+            "infer_ms_p50": round(median(infers) * 1000, 2) if infers else None,
+            "batch_mean": round(sum(batches) / len(batches), 2) if batches else None,
         }
 
 

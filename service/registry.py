@@ -214,7 +214,7 @@ class ModelRegistry:
         self.refresh()
         # A misspelt name would otherwise be a server that is ready and answers nothing.
         for task, name in self.defaults.items():
-            self.resolve(task, name)
+            self._find_for(task, name)
         names = list(
             dict.fromkeys([*self.defaults.values(), *(self.find(name).name for name in self.settings.preload)])
         )
@@ -272,6 +272,10 @@ class ModelRegistry:
                                     code="model_not_found")  # fmt: skip
         if not self.started and name not in self.entries:
             raise UnavailableError("models are still loading; try again soon", retry_after_s=2)
+        return self._find_for(task, name)
+
+    def _find_for(self, task: str, name: str) -> ModelEntry:
+        """Return the model of that name if it is for the task; raises NotFoundError."""
         entry = self.find(name)
         if entry.task != task:
             own = sorted(each.name for each in self.entries.values() if each.task == task)
