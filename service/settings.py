@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     session_max_ttl_s: float = Field(3600.0, gt=0, description="Longest time-to-live that a client may ask for.")
     sessions_max: int = Field(256, ge=1, description="Most sessions at a time.")
     sessions_max_per_key: int = Field(32, ge=1, description="Most sessions of one key.")
+    sessions_max_state_bytes: int = Field(2 << 30, ge=1 << 20, description="Most bytes of the tracks of all sessions.")
     session_credit: int = Field(4, ge=1, le=64, description="Frames of one session that may wait.")
     session_workers: int = Field(32, ge=1, description="Threads that advance sessions.")
 

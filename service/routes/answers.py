@@ -168,9 +168,9 @@ class ModelFigures(Answer):
 
     name: str
     queue_items: int
-    queue_wait_ms_p50: float
-    infer_ms_p50: float
-    batch_mean: float
+    queue_wait_ms_p50: float | None
+    infer_ms_p50: float | None
+    batch_mean: float | None
 
 
 class Stats(Answer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from functools import partial
 from typing import Protocol
 
 from service.sessions.answer import Answer
+from service.sessions.errors import SessionTooLargeError
 from vision.io.images import ImageLimits, decode_image
 from vision.types import ImageArray
 
@@ -39,6 +41,42 @@ def pool_decoder(pool: Executor, limits: ImageLimits) -> Decode:
     return decode
 
 
+class StateBudget:
+    """The memory that the trackers of all sessions may hold together; asked from the sessions' threads.
+
+    Args:
+        max_bytes: of all sessions.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._held: dict[str, int] = {}
+        self._total = 0
+        self._lock = threading.Lock()
+
+    def book(self, session_id: str, n_bytes: int) -> None:
+        """Note what a session holds.
+
+        Raises:
+            SessionTooLargeError: all together hold too much, and this one more than its share.
+        """
+        with self._lock:
+            self._total += n_bytes - self._held.get(session_id, 0)
+            self._held[session_id] = n_bytes
+            share = self.max_bytes // len(self._held)
+            if self._total > self.max_bytes and n_bytes > share:
+                raise SessionTooLargeError(
+                    f"the tracks of all sessions must fit {self.max_bytes >> 20} MiB, and this one holds "
+                    f"{n_bytes >> 20} of them, more than its share; delete it and make one with a lower "
+                    "tracking.max_age or tracking.gallery_size, or a higher conf"
+                )
+
+    def forget(self, session_id: str) -> None:
+        """Give back what an ended session held."""
+        with self._lock:
+            self._total -= self._held.pop(session_id, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class FrameWork:
     """What all sessions advance their frames with.
@@ -48,12 +86,14 @@ class FrameWork:
         executor: threads in which pipelines run; as many frames as it has threads are inferred at a time.
         timeout_s: a frame that has not begun within this time is dropped.
         credit: frames of one sender that may wait in one session.
+        budget: memory of all sessions' trackers.
     """
 
     decode: Decode
     executor: Executor
     timeout_s: float
     credit: int
+    budget: StateBudget
 
 
 @dataclass(slots=True, eq=False)

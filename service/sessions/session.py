@@ -221,6 +221,7 @@ class Session:
     def _process(self, frame: Frame, decode_ms: float) -> bytes:
         """Return the frame's answer; in a thread. Whatever fails, tracker and camera are put back."""
         before = take_state(self.pipeline)
+        self.work.budget.book(self.session_id, before.nbytes)
         if before.nbytes > MAX_STATE_BYTES:
             raise SessionTooLargeError(
                 f"a session's tracks must fit {MAX_STATE_BYTES >> 20} MiB, they take {before.nbytes >> 20}; delete it "
@@ -277,4 +278,5 @@ class Session:
         """Let go of networks and tracks after the frame that is being inferred; ``end`` comes first."""
         async with self._pipeline_turn:
             self.pipeline.close()
+            self.work.budget.forget(self.session_id)
             self._last = None

@@ -18,7 +18,7 @@ from service.batching import Priority
 from service.errors import InvalidParameterError, UnavailableError
 from service.sessions.errors import InvalidSnapshotError, SessionNotFoundError, TooManySessionsError
 from service.sessions.fit import check_fit, model_digests, resolved_options, tracking_settings
-from service.sessions.frames import Decode, FrameWork
+from service.sessions.frames import Decode, FrameWork, StateBudget
 from service.sessions.requests import SessionInfo
 from service.sessions.session import Session
 from service.sessions.snapshot import BROKEN, FORMAT, Snapshot, SnapshotHeader, decode_snapshot, encode_snapshot
@@ -68,6 +68,7 @@ class SessionStore:
             executor=self._executor,
             timeout_s=settings.request_timeout_s,
             credit=settings.session_credit,
+            budget=StateBudget(settings.sessions_max_state_bytes),
         )
         self._sessions: dict[str, Session] = {}
         # Places of sessions whose pipelines are being opened, by key.
