@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 
 from service import convert
 from service.admission import Ticket
-from service.errors import InvalidParameterError, NotAcceptableError, ServiceError
+from service.errors import BodyTimeoutError, DeadlineError, InvalidParameterError, NotAcceptableError, ServiceError
 from service.inference import Answer
 from service.parameters import (
     ClassifyParameters,
@@ -198,9 +198,20 @@ async def answer_picture(
 async def read_picture(request: Request, service: Service, ticket: Ticket, timeout_s: float) -> bytes:
     """Return the encoded picture: the body, a part of it, or what is at the address that a JSON body names."""
     body_s = min(service.settings.body_timeout_s, timeout_s)
-    if not request.headers.get("content-type", "").startswith("application/json"):
-        return await read_image_body(request, ticket, service.admission, body_s)
-    address = picture_address(await read_body(request, ticket, service.admission, body_s))
+    is_address = request.headers.get("content-type", "").startswith("application/json")
+    read = read_body if is_address else read_image_body
+    try:
+        body = await read(request, ticket, service.admission, body_s)
+    except BodyTimeoutError:
+        if timeout_s > service.settings.body_timeout_s:
+            raise
+        # The body was not slow: the answer was wanted sooner than it could come.
+        raise DeadlineError(
+            f"the answer was wanted within {1000 * timeout_s:g} ms, the body was not read by then; wait longer"
+        ) from None
+    if not is_address:
+        return body
+    address = picture_address(body)
     fetcher = service.fetcher
     fetcher.check(address)
     picture = await asyncio.get_running_loop().run_in_executor(fetcher.pool, fetcher.fetch, address, body_s)
