@@ -61,6 +61,8 @@ def create_app(settings: Settings, *, load: Loader = load_served, background: bo
         # Both pages load their scripts from elsewhere, and this service works offline.
         docs_url=None,
         redoc_url=None,
+        # A path with a slash too much is none of ours; a redirect would repeat a whole upload, to a Host that was sent.
+        redirect_slashes=False,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.service = service
