@@ -31,8 +31,9 @@ PAGES = [
     REPOSITORY / "CHANGELOG.md",
     *sorted((REPOSITORY / "docs").rglob("*.md")),
 ]
-# Blocks with this word behind the language need weights or media: they compile, and what they import must exist.
-NEEDS_MODEL = "needs-model"
+# Blocks with such a word behind the language need weights or media, or a server (tests/integration/test_docs_service.py
+# runs those): they compile, and what they import must exist.
+NEEDS = {"needs-model", "needs-service"}
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL_END = ("|", "||", "&&", ";", ">", ">>", "<", "2>")
@@ -147,7 +148,7 @@ def test_python_blocks_compile_and_run(
     block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = compile(block.text, block.name, "exec")
-    if NEEDS_MODEL in block.words:
+    if NEEDS & {*block.words}:
         assert_imports_exist(ast.parse(block.text))
         return
     monkeypatch.chdir(tmp_path)
