@@ -14,8 +14,9 @@ keep-alive, concurrency 1, 8 and 32, the raw JPEG as body). Rows:
 
 All rows are measured in turns, round after round, while the servers that are not asked are frozen. Figures are medians
 over the rounds with the smallest and largest; ratios are made within a round, so that a slower hour of the machine
-changes both sides. The processor time of a request is that of the server's whole process tree. "Overhead" is the null
-model's less the bare decoding of the same picture. Writes benchmarks/results/service.json.
+changes both sides. The processor time of a request is that of the server's whole process tree. What a request costs
+over decoding is the null model's less the bare decoding of the same picture. Writes benchmarks/results/service.json, of
+which service_report.py makes a table.
 """
 
 from __future__ import annotations
@@ -27,29 +28,33 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 from service_processes import ServerProcess, memory_mb, python
+from service_report import (
+    CONCURRENCIES,
+    DETECTOR,
+    LIT_BATCH,
+    LIT_WORKERS,
+    NULL,
+    NULL_BARE,
+    RESULTS,
+    TARGETS,
+    Figures,
+    Rounds,
+    print_table,
+    summarise,
+)
 
 from vision.bench.machine import describe_machine
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "service.json"
 PHOTOGRAPH = HERE.parent / "docs" / "images" / "demo.jpg"
 PICTURE_WH, QUALITY = (640, 480), 90
-CONCURRENCIES = (1, 8, 32)
 PACKAGES = ("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "litserve")
-NULL, NULL_BARE, DETECTOR = "null", "null, no decoding", "detector"
-LIT_BATCH, LIT_WORKERS = "LitServe, batch 8", "LitServe, workers"
-# What the issue asks of this benchmark.
-TARGETS = {"overhead_cpu_ms": 0.35, "of_limit": 0.9, "p50_over_bare": 1.15}
-
-Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -147,36 +152,6 @@ def ask(server: ServerProcess, path: str, picture: Path, concurrency: int, secon
     return found
 
 
-class Rounds:
-    """The measurements of all rounds: row, concurrency -> the figures of each round."""
-
-    def __init__(self) -> None:
-        self.figures: dict[tuple[str, int], list[Figures]] = {}
-
-    def add(self, row: str, concurrency: int, found: Figures) -> None:
-        """Keep one measurement, and say it."""
-        self.figures.setdefault((row, concurrency), []).append(found)
-        print(
-            f"{row:20} {concurrency:3} {found['per_s']:9.1f}/s  p50 {found['p50_ms']:8.2f} ms  "
-            f"cpu {found['cpu_ms']:7.3f} ms",
-            flush=True,
-        )
-
-    def spread(self, row: str, concurrency: int, key: str) -> list[float]:
-        """Return median, smallest and largest of one figure."""
-        return spread_of([found[key] for found in self.figures[row, concurrency]])
-
-    def paired(self, rows: tuple[tuple[str, int], tuple[str, int]], key: str, combine: Callable[..., float]) -> Any:
-        """Return the spread of what two rows of the same round give together."""
-        one, other = (self.figures[row] for row in rows)
-        return spread_of([combine(a[key], b[key]) for a, b in zip(one, other, strict=True)])
-
-
-def spread_of(values: list[float]) -> list[float]:
-    """Return median, smallest and largest."""
-    return [round(value, 4) for value in (median(values), min(values), max(values))]
-
-
 def run_rounds(
     rounds: Rounds, servers: Mapping[str, ServerProcess], bare: BareLoop, options: argparse.Namespace
 ) -> None:
@@ -202,58 +177,6 @@ def check_answer(name: str, found: Figures, expected: int) -> None:
     wanted = 0 if name in (NULL, NULL_BARE) else expected
     if found["failures"] or detections != wanted:
         raise RuntimeError(f"{name}: {found['failures']} failures; {detections} detections in place of {wanted}")
-
-
-def summarise(rounds: Rounds) -> Figures:
-    """Return all rows, and what they say about the targets."""
-    rows: dict[str, Any] = {}
-    for (row, concurrency), found in rounds.figures.items():
-        keys = [key for key in found[0] if key not in ("requests", "failures")]
-        rows.setdefault(row, {})[str(concurrency)] = {key: rounds.spread(row, concurrency, key) for key in keys}
-    ratios: dict[str, Any] = {}
-    for row in (DETECTOR, LIT_BATCH, LIT_WORKERS):
-        for limit in ("sequence", "overlapped"):
-            ratios[f"{row} / bare, {limit}"] = {
-                str(many): rounds.paired(((row, many), (f"bare, {limit}", many)), "per_s", lambda a, b: a / b)
-                for many in CONCURRENCIES
-            }
-    p50 = {
-        row: rounds.paired(((row, 1), ("bare, sequence", 1)), "p50_ms", lambda a, b: a / b)
-        for row in (DETECTOR, LIT_BATCH, LIT_WORKERS)
-    }
-    decode = rows["decode"]["1"]["cpu_ms"][0]
-    overhead = {
-        str(many): {
-            NULL: [round(value - decode, 4) for value in rounds.spread(NULL, many, "cpu_ms")],
-            NULL_BARE: rounds.spread(NULL_BARE, many, "cpu_ms"),
-        }
-        for many in CONCURRENCIES
-    }
-    return {"rows": rows, "of_limit": ratios, "p50_over_bare": p50, "overhead_cpu_ms": overhead}
-
-
-def print_table(summary: Figures, memory: Mapping[str, Mapping[str, float]]) -> None:
-    """Print what was found, and whether it is what was wanted."""
-    print(f"\n{'row':22}{'conc.':>6}{'req/s':>9}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}{'CPU ms':>9}{'RSS MB':>9}")
-    for row, many in summary["rows"].items():
-        for concurrency, found in many.items():
-            cells = [found[key][0] for key in ("per_s", "p50_ms", "p95_ms", "p99_ms", "cpu_ms")]
-            text = "".join(f"{cell:9.2f}" for cell in cells)
-            print(f"{row:22}{concurrency:>6}{text}{memory.get(row, {}).get('rss', 0):9.0f}")
-    for name, value, wanted in verdicts(summary):
-        print(f"{name:58} {value:7.3f}   wanted {wanted}")
-
-
-def verdicts(summary: Figures) -> Iterator[tuple[str, float, str]]:
-    """Yield each figure that has a target."""
-    for many in map(str, CONCURRENCIES):
-        for row, values in summary["overhead_cpu_ms"][many].items():
-            yield f"CPU-ms over decoding, {row}, {many} at once", values[0], f"<= {TARGETS['overhead_cpu_ms']}"
-    for row, values in summary["of_limit"].items():
-        for many in ("8", "32"):
-            yield f"requests/s of {row}, {many} at once", values[many][0], f">= {TARGETS['of_limit']}"
-    for row, values in summary["p50_over_bare"].items():
-        yield f"p50 alone of {row} / bare call", values[0], f"<= {TARGETS['p50_over_bare']}"
 
 
 def main() -> int:
