@@ -312,15 +312,19 @@ class ModelRegistry:
                 old.retire()
         return entry
 
-    def unload(self, name: str) -> ModelEntry:
-        """Take a model from the device when the requests on it are answered; raises NotFoundError."""
+    def unload(self, name: str, *, wait_s: float | None = None) -> ModelEntry:
+        """Take a model from the device when the requests on it are answered; raises NotFoundError.
+
+        Args:
+            name: of the model.
+            wait_s: how long to wait for them; without it as long as a request may take.
+        """
         entry = self.find(name)
         with entry.changing:
             old = entry.loaded
             if old is not None:
                 entry.state, entry.loaded = ModelState.UNLOADING, None
-                # No request holds it for longer than it may take.
-                old.retire(wait_s=self.settings.request_timeout_s + 1.0)
+                old.retire(wait_s=self.settings.request_timeout_s + 1.0 if wait_s is None else wait_s)
             entry.state, entry.error = ModelState.AVAILABLE, ""
         return entry
 
@@ -344,9 +348,9 @@ class ModelRegistry:
         }
 
     def close(self) -> None:
-        """Unload all."""
+        """Unload all; what was in flight has been answered or given up by now."""
         for name in list(self.entries):
-            self.unload(name)
+            self.unload(name, wait_s=1.0)
 
     def _start_model(self, entry: ModelEntry) -> LoadedModel:
         served = self._load(entry.kind, entry.name, self.runtime)

@@ -198,10 +198,9 @@ def test_unload_waits_for_requests_that_have_not_asked_yet(made: Made) -> None:
 
 
 def test_unload_does_not_wait_for_ever(tmp_path: Path) -> None:
-    registry, loader = make(tmp_path, request_timeout_s=0.01)
+    registry, loader = make(tmp_path)
     lease = registry.find(DETECTOR).acquire()
-    registry.settings = registry.settings.model_copy(update={"request_timeout_s": -0.99})
-    registry.unload(DETECTOR)
+    registry.unload(DETECTOR, wait_s=0.01)
     assert loader.detector.closed == 0
     lease.release()
     until(loader.detector.closing)
