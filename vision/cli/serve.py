@@ -59,7 +59,6 @@ def serve(
 ) -> int:
     """Answer pictures, streams and videos over HTTP; every further setting is a STRIDE32_* variable."""
     with needs_extra("service", "stride32 serve"):
-        from service.__main__ import serve as run
         from service.settings import load_settings
 
     settings = load_settings(
@@ -73,4 +72,8 @@ def serve(
         max_batch=max_batch,
         log_format=log_format,
     )
+    # After the settings: a wrong one is told before seconds of imports.
+    with needs_extra("service", "stride32 serve"):
+        from service.__main__ import serve as run
+
     return run(settings)
