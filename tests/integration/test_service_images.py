@@ -276,7 +276,7 @@ def test_errors_have_a_code_and_no_secrets(
 
 @pytest.mark.parametrize("given", ["a b", "x" * 65, "ü", 'a"b'])
 def test_request_id_that_is_none_is_replaced(client: TestClient, given: str) -> None:
-    answered = client.get("/healthz", headers={"x-request-id": given.encode()}).headers["x-request-id"]
+    answered = client.get("/healthz", headers={b"x-request-id": given.encode()}).headers["x-request-id"]
     assert answered != given
     assert len(answered) == 16
 

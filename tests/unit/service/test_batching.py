@@ -261,7 +261,8 @@ def test_close_finishes_what_waits_and_refuses_new_work(start: Start, run: HeldR
     closing.start()
     while True:  # until the closing thread has said so
         try:
-            batcher.submit(Item("late"), answers.of("late")) and time.sleep(0)
+            batcher.submit(Item("late"), answers.of("late"))
+            time.sleep(0)
         except UnavailableError:
             break
     run.let_go()

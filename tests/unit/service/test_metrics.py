@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service import metrics as metrics_module
 from service.metrics import METRIC_NAMES, Metrics
 from vision.errors import MediaError
 
@@ -84,7 +85,7 @@ def test_failures_in_a_row_end_with_a_batch() -> None:
 
 def test_rate_is_that_of_the_last_second_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(metrics_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     metrics = Metrics()
     for _ in range(10):
         metrics.answered_request("/", "GET", 200, 0.0)

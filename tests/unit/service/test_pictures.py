@@ -74,4 +74,5 @@ def test_encoded_pictures_keep_red_red() -> None:
     png = cv2.imdecode(np.frombuffer(encode(red, Form.PNG), np.uint8), cv2.IMREAD_COLOR_RGB)
     np.testing.assert_array_equal(png, red)
     jpeg = cv2.imdecode(np.frombuffer(encode(red, Form.JPEG), np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert jpeg is not None
     assert abs(jpeg.astype(int) - red).max() < 12

@@ -110,7 +110,7 @@ def test_other_wrong_values_do_not_tell_keys(monkeypatch: pytest.MonkeyPatch) ->
 def test_settings_do_not_change() -> None:
     settings = Settings(_env_file=None)
     with pytest.raises(ValueError, match="frozen"):
-        settings.port = 1
+        settings.port = 1  # type: ignore[misc]
 
 
 def test_every_setting_says_what_it_is() -> None:
