@@ -66,7 +66,7 @@ def test_model_is_counted_under_one_name() -> None:
 
 def test_summary_is_of_the_last_inputs() -> None:
     model = Metrics().model("m")
-    assert model.summary() == {"queue_wait_ms_p50": 0.0, "infer_ms_p50": 0.0, "batch_mean": 0.0}
+    assert model.summary() == {"queue_wait_ms_p50": None, "infer_ms_p50": None, "batch_mean": None}
     for batch, seconds in ((1, 0.010), (3, 0.030), (2, 0.020)):
         model.ran(batch, seconds)
         model.waited(seconds / 10)
