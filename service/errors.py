@@ -188,6 +188,6 @@ def describe_error(error: BaseException) -> ErrorReply:
 def without_path(error: VisionError) -> str:
     """Return the error's message with the folder of its file taken away: clients need not know where we live."""
     message = " ".join(str(error).split())
-    if error.path is not None and error.path.is_absolute():
+    if error.path is not None and error.path.parent.name:
         message = message.replace(f"{error.path.parent}/", "")
     return message

@@ -78,10 +78,10 @@ def test_unforeseen_errors_say_nothing() -> None:
     assert "secret" not in describe_error(RuntimeError("/srv/secret/file is broken")).message
 
 
-def test_folder_of_a_file_is_taken_from_the_message() -> None:
-    error = WeightsError(
-        "/srv/models/x/weights.safetensors must have digest a,\n got b", path="/srv/models/x/weights.safetensors"
-    )
+@pytest.mark.parametrize("folder", ["/srv/models/x", "models/x", "../models"])
+def test_folder_of_a_file_is_taken_from_the_message(folder: str) -> None:
+    path = f"{folder}/weights.safetensors"
+    error = WeightsError(f"{path} must have digest a,\n got b", path=path)
     assert describe_error(error).message == "weights.safetensors must have digest a, got b"
 
 
