@@ -96,6 +96,24 @@ def test_detections_are_those_of_the_command_line(
     assert found > 2
 
 
+def test_detector_without_thresholds_a_frame_is_that_of_the_command_line(
+    client: TestClient, pictures: Path, tmp_path: Path
+) -> None:
+    flags = ["--model", "person-window", "--conf", "0.3", "--max-det", "3"]
+    command("detect", pictures / "street.jpg", "--jsonl", tmp_path / "rows.jsonl", "--device", "cpu", *flags)
+    row = rows_of(tmp_path / "rows.jsonl")["street.jpg"]["detections"]
+    assert client.post("/v1/models/person-window/load").status_code == 200
+    try:
+        found = ask(client, pictures / "street.jpg", "/v1/detect?model=person-window&conf=0.3&max_det=3")["detections"]
+        refused = client.post("/v1/detect?model=person-window&iou=0.2", content=(pictures / "street.jpg").read_bytes())
+    finally:
+        client.post("/v1/models/person-window/unload")
+    assert [each["box"] for each in found] == row["boxes"]
+    assert [each["score"] for each in found] == row["scores"]
+    assert found
+    assert refused.status_code == 422  # what it cannot keep is said and not left out
+
+
 @pytest.mark.parametrize(
     ("flags", "query"),
     [([], ""), (["--classes", "road,car", "--set", "segmentation.long_side=192"], "?classes=road,car&size=192")],
