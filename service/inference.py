@@ -23,7 +23,6 @@ from service.batching import Batcher, Served, Work, settle_async
 from service.errors import CancelledWorkError, DeadlineError, UnavailableError
 from service.registry import LoadedModel, ModelEntry
 from service.settings import Settings
-from vision.errors import LimitExceededError
 from vision.io.images import ImageLimits, decode_image
 from vision.types import Frame, ImageArray
 
@@ -148,12 +147,7 @@ class ImageInference:
     def _image(self, body: bytes | memoryview | ImageArray, ticket: Ticket) -> ImageArray:
         """Return the pixels of a picture, uint8 [H, W, 3]; raises MediaError, LimitExceededError, QueueFullError."""
         if isinstance(body, np.ndarray):
-            height, width = body.shape[:2]
-            if width * height > self.limits.max_pixels:
-                raise LimitExceededError(
-                    f"the image must have at most {self.limits.max_pixels} pixels, got {width} x {height}; scale it "
-                    "down"
-                )
+            self.limits.check_size((body.shape[1], body.shape[0]), "the image")
             return body
         return decode_image(bytes(body), limits=self.limits, source="the image", reserve=ticket.grow)
 

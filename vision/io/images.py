@@ -70,15 +70,38 @@ class ImageLimits:
     Attributes:
         max_pixels: width times height as the header states it, >= 1. Also the limit of one video frame.
         max_bytes: encoded size in bytes, >= 1.
+        max_side: width and height each, >= 1. What works on one axis alone costs by its length, however few pixels
+            there are; the default is the most that JPEG has.
     """
 
     max_pixels: int = MAX_PIXELS
     max_bytes: int = 256 * 1024 * 1024
+    max_side: int = 65_535
 
     def __post_init__(self) -> None:
-        for name in ("max_pixels", "max_bytes"):
+        for name in ("max_pixels", "max_bytes", "max_side"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be >= 1, got {getattr(self, name)}; leave it out for the default")
+
+    def check_size(self, size_wh: tuple[int, int], name: str) -> None:
+        """Raise LimitExceededError where a picture (``name`` in the message) is larger than allowed."""
+        width, height = size_wh
+        if width * height > self.max_pixels:
+            raise LimitExceededError(
+                f"{name} must have at most {self.max_pixels} pixels, got {width} x {height}; "
+                "scale it down or raise max_pixels",
+                expected=f"<= {self.max_pixels} pixels",
+                actual=f"{width} x {height}",
+                path=name,
+            )
+        if max(size_wh) > self.max_side:
+            raise LimitExceededError(
+                f"{name} must have at most {self.max_side} pixels a side, got {width} x {height}; "
+                "cut it into pieces or scale it down",
+                expected=f"sides <= {self.max_side} pixels",
+                actual=f"{width} x {height}",
+                path=name,
+            )
 
 
 DEFAULT_LIMITS = ImageLimits()
@@ -115,7 +138,7 @@ def decode_image(
     _check_bytes(len(data), limits, name)
     image = _open_header(data, name)
     try:
-        _check_pixels(image.size, limits, name)
+        limits.check_size(image.size, name)
         if reserve is not None:
             reserve(image.size[0] * image.size[1] * 3)
         if _is_plain_jpeg(image, data):
@@ -188,18 +211,6 @@ def _check_bytes(n_bytes: int, limits: ImageLimits, name: str) -> None:
             f"{name} must have at most {limits.max_bytes} bytes, got more; scale it down or raise max_bytes",
             expected=f"<= {limits.max_bytes} bytes",
             actual=f"{n_bytes} bytes or more",
-            path=name,
-        )
-
-
-def _check_pixels(size_wh: tuple[int, int], limits: ImageLimits, name: str) -> None:
-    width, height = size_wh
-    if width * height > limits.max_pixels:
-        raise LimitExceededError(
-            f"{name} must have at most {limits.max_pixels} pixels, its header says {width} x {height}; "
-            "scale it down or raise max_pixels",
-            expected=f"<= {limits.max_pixels} pixels",
-            actual=f"{width} x {height}",
             path=name,
         )
 

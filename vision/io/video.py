@@ -16,7 +16,7 @@ import av.error
 import numpy as np
 from av.video.frame import VideoFrame
 
-from vision.errors import LimitExceededError, MediaError
+from vision.errors import MediaError
 from vision.io.container import (
     describe_failure,
     frame_rate,
@@ -25,7 +25,7 @@ from vision.io.container import (
     open_container,
     pick_stream,
 )
-from vision.io.images import DEFAULT_LIMITS
+from vision.io.images import DEFAULT_LIMITS, ImageLimits
 from vision.types import Frame, ImageArray
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class VideoReader:
     ) -> None:
         self.name = mask_credentials(str(source)) if name is None else name
         self.truncated = False
-        self._max_pixels = max_pixels
+        self._limits = ImageLimits(max_pixels=max_pixels)
         self._is_live = is_stream_address(str(source))
         self._container = open_container(str(source), self.name, timeout_s)
         try:
@@ -194,13 +194,7 @@ class VideoReader:
         self.truncated = True
 
     def _check_size(self, width: int, height: int) -> None:
-        if width * height > self._max_pixels:
-            raise LimitExceededError(
-                f"frames of {self.name} must have at most {self._max_pixels} pixels, got {width} x {height}; "
-                "scale the video down or raise max_pixels",
-                expected=f"<= {self._max_pixels} pixels",
-                actual=f"{width} x {height}",
-            )
+        self._limits.check_size((width, height), f"frames of {self.name}")
 
 
 def read_video(

@@ -9,9 +9,10 @@ Legend of shape suffixes: B pictures of one size, H and W pixels, C channels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
@@ -23,30 +24,22 @@ from vision.geometry.letterbox import Letterbox
 from vision.runtime.preprocess import Normalization
 
 Kernel = Literal["copy", "area", "bilinear", "area-growing"]
-Matrix = npt.NDArray[np.float64]
 # Rows of an output computed together. Larger blocks multiply more zeros, smaller ones leave the device half empty.
 BLOCK_ROWS = 32
 WEIGHT_ONE = 2048  # 1 in the fixed point of OpenCV's bilinear scaling of 8-bit pictures
-# Kernels kept: a few hundred kB each at most, two for each size of picture.
+# Kernels kept, two for each size of picture, of sources that cameras have: at most 1 MB each.
 KEPT_KERNELS = 128
-
-
-def area_matrix(source: int, target: int) -> Matrix:
-    """Return float64 [target, source]: the share of each source pixel in a target pixel; ``target <= source``."""
-    scale = source / target
-    starts, pixels = np.arange(target)[:, None] * scale, np.arange(source)
-    covered = np.maximum(np.minimum(pixels + 1, starts + scale) - np.maximum(pixels, starts), 0)
-    return np.asarray(covered / covered.sum(axis=1, keepdims=True))
+LARGEST_KEPT = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class AxisKernel:
-    """A kernel matrix as blocks of its band.
+    """The area average of an axis: the matrix [target, source] of shares, as blocks of its band.
 
     Attributes:
         size: pixels of the output.
         pixels: int64 [G * window], the source pixels of each of G blocks.
-        weights: float32 [G, BLOCK_ROWS, window]; rows beyond ``size`` are 0.
+        weights: float32 [G, rows, window], rows of a block are at most BLOCK_ROWS; those beyond ``size`` are 0.
     """
 
     size: int
@@ -54,20 +47,24 @@ class AxisKernel:
     weights: Tensor
 
     @classmethod
-    def build(cls, matrix: Matrix, device: torch.device) -> AxisKernel:
-        """Return the blocks of a matrix [target, source] on a device."""
-        target, source = matrix.shape
-        blocks = -(-target // BLOCK_ROWS)
-        padded = np.zeros((blocks * BLOCK_ROWS, source))
-        padded[:target] = matrix
-        used = padded.reshape(blocks, BLOCK_ROWS, source).max(axis=1) > 0
-        first, last = used.argmax(axis=1), source - 1 - used[:, ::-1].argmax(axis=1)
-        window = int((last - first).max()) + 1
-        starts = np.minimum(first, source - window)
-        pixels = starts[:, None] + np.arange(window)
-        rows = padded.reshape(blocks, BLOCK_ROWS, source)
-        weights = np.take_along_axis(rows, np.broadcast_to(pixels[:, None], (blocks, BLOCK_ROWS, window)), axis=2)
-        return cls(target, to_device(pixels.reshape(-1), device), to_device(weights.astype(np.float32), device))
+    def build(cls, source: int, target: int, device: torch.device) -> AxisKernel:
+        """Return the blocks for ``source`` pixels averaged into ``target <= source``.
+
+        Time and memory grow with the source alone and not with source times target: clients choose both sizes.
+        """
+        scale, rows = source / target, min(BLOCK_ROWS, target)
+        blocks = -(-target // rows)
+        window = min(source, math.ceil(rows * scale) + 1)
+        first = np.minimum(np.floor(np.arange(blocks) * rows * scale).astype(np.int64), source - window)
+        pixels = first[:, None] + np.arange(window)  # [G, window]
+        lefts = np.arange(blocks * rows).reshape(blocks, rows, 1) * scale
+        # What each source pixel shares with each target pixel, in single steps on one array: it is the large one.
+        shares = np.minimum(pixels[:, None] + 1.0, lefts + scale)
+        shares -= np.maximum(pixels[:, None], lefts)
+        np.maximum(shares, 0, out=shares)
+        shares.reshape(-1, window)[target:] = 0
+        shares /= scale
+        return cls(target, to_device(pixels.reshape(-1), device), to_device(shares.astype(np.float32), device))
 
     def along_rows(self, pictures_BHX: Tensor) -> Tensor:  # noqa: N803 - shape suffix
         """Return float32 [B, size, X] of numbers [B, H, X] of any type."""
@@ -130,9 +127,8 @@ class DeviceResizer:
             )
         )
         self._scale, self._shift = (to_device(values.reshape(3, 1, 1), device) for values in (scale, shift))
-        self._area: Callable[[int, int], AxisKernel] = lru_cache(maxsize=KEPT_KERNELS)(
-            lambda source, target: AxisKernel.build(area_matrix(source, target), device)
-        )
+        self._build_area: Callable[[int, int], AxisKernel] = partial(AxisKernel.build, device=device)
+        self._kept_area = lru_cache(maxsize=KEPT_KERNELS)(self._build_area)
         self._taps: Callable[[int, int, Kernel], AxisTaps] = lru_cache(maxsize=KEPT_KERNELS)(
             lambda source, target, kernel: AxisTaps.build(source, target, kernel, device)
         )
@@ -160,6 +156,9 @@ class DeviceResizer:
             # OpenCV has a path of its own for halving, in which a half goes up; elsewhere it goes to the even number.
             return means.add_(0.5).floor_()
         return means.round_()
+
+    def _area(self, source: int, target: int) -> AxisKernel:
+        return (self._kept_area if source <= LARGEST_KEPT else self._build_area)(source, target)
 
     def write(self, pictures_BHWC: Tensor, letterbox: Letterbox, out_BCHW: Tensor) -> None:  # noqa: N803
         """Write pictures uint8 [B, H, W, 3], resized and normalised, into float32 [B, 3, h, w], which holds zeros.

@@ -208,6 +208,20 @@ def test_the_pixel_limit_is_inclusive(kind: str) -> None:
         decode_image(data, limits=ImageLimits(max_pixels=48 * 64 - 1))
 
 
+@pytest.mark.parametrize(("width", "height"), [(65536, 1), (1, 65536), (50_000_000, 1), (1, 50_000_000)])
+def test_a_picture_of_few_pixels_may_still_be_too_long(width: int, height: int) -> None:
+    with pytest.raises(LimitExceededError, match=f"at most 65535 pixels a side, got {width} x {height}"):
+        decode_image(bomb_png(width, height))
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 1), (1, 64)])
+def test_the_limit_of_a_side_is_inclusive(width: int, height: int) -> None:
+    data = encode_image(np.zeros((height, width, 3), np.uint8))
+    assert decode_image(data, limits=ImageLimits(max_side=64)).shape == (height, width, 3)
+    with pytest.raises(LimitExceededError, match="at most 63 pixels a side"):
+        decode_image(data, limits=ImageLimits(max_side=63))
+
+
 def test_bytes_are_limited_in_memory_and_on_disk(tmp_path: Path) -> None:
     data = encode_image(quadrants())
     path = tmp_path / "a.png"
@@ -220,7 +234,7 @@ def test_bytes_are_limited_in_memory_and_on_disk(tmp_path: Path) -> None:
     assert read_image(path, limits=ImageLimits(max_bytes=len(data))).size_hw == (48, 64)
 
 
-@pytest.mark.parametrize("field", ["max_pixels", "max_bytes"])
+@pytest.mark.parametrize("field", ["max_pixels", "max_bytes", "max_side"])
 def test_limits_must_be_positive(field: str) -> None:
     with pytest.raises(ConfigError, match=field):
         ImageLimits(**{field: 0})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 
 from vision.backbones.interface import IMAGENET_NORMALIZATION
 from vision.geometry.letterbox import Letterbox
-from vision.runtime.device_resize import AxisKernel, DeviceResizer, area_matrix, choose_kernel
+from vision.runtime.device_resize import LARGEST_KEPT, AxisKernel, DeviceResizer, choose_kernel
 from vision.runtime.preprocess import preprocess, resize
 
 CPU = torch.device("cpu")
@@ -17,6 +20,14 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def resizer() -> DeviceResizer:
     return DeviceResizer(CPU, IMAGENET_NORMALIZATION)
+
+
+def area_matrix(source: int, target: int) -> np.ndarray:
+    """Return float64 [target, source]: the share of each source pixel in a target pixel, written out in full."""
+    scale = source / target
+    starts, pixels = np.arange(target)[:, None] * scale, np.arange(source)
+    covered = np.maximum(np.minimum(pixels + 1, starts + scale) - np.maximum(pixels, starts), 0)
+    return covered / covered.sum(axis=1, keepdims=True)
 
 
 def noise(size_hw: tuple[int, int], batch: int = 2) -> np.ndarray:
@@ -88,17 +99,43 @@ def test_write_leaves_other_rows_of_the_batch_alone(resizer: DeviceResizer) -> N
     assert (out[1] != -7).all()
 
 
-@pytest.mark.parametrize(("source", "target"), [(1080, 288), (33, 1), (70, 69), (5, 5), (641, 32)])
+@pytest.mark.parametrize(("source", "target"), [(1080, 288), (33, 1), (70, 69), (5, 5), (641, 32), (901, 63), (4, 1)])
 def test_the_blocks_of_a_kernel_are_its_matrix(source: int, target: int) -> None:
     matrix = area_matrix(source, target)
     np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-12)
     np.testing.assert_allclose(matrix.sum(axis=0), target / source, atol=1e-12)  # every pixel counts alike
-    kernel = AxisKernel.build(matrix, CPU)
+    kernel = AxisKernel.build(source, target, CPU)
     unit = torch.eye(source)[None]
     np.testing.assert_allclose(kernel.along_rows(unit)[0].numpy(), matrix, atol=1e-6)
     np.testing.assert_allclose(kernel.along_columns(unit[None])[0, 0].numpy().T, matrix, atol=1e-6)
 
 
 def test_a_block_reads_little_more_than_it_needs() -> None:
-    kernel = AxisKernel.build(area_matrix(1080, 288), CPU)
+    kernel = AxisKernel.build(1080, 288, CPU)
     assert kernel.weights.shape[2] <= 32 * 1080 / 288 + 2
+
+
+@pytest.mark.parametrize(
+    ("source_hw", "target_hw"), [((65535, 200), (512, 2)), ((1, 65535), (1, 512)), ((65535, 1), (512, 1))]
+)
+def test_a_thin_long_picture_costs_no_more_than_its_pixels(
+    resizer: DeviceResizer, source_hw: tuple[int, int], target_hw: tuple[int, int]
+) -> None:
+    """A few kB of PNG hold one: a matrix of source times target would take the device thread half a minute."""
+    pictures = noise(source_hw, 1)
+    tracemalloc.start()
+    began = time.process_time()
+    kernel = AxisKernel.build(max(source_hw), max(target_hw), CPU)
+    seconds, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kernel.weights.nelement() <= 33 * max(source_hw)
+    assert peak < 64 * 2**20
+    assert seconds < 2
+    scaled = resizer.resize(torch.from_numpy(pictures), target_hw)[0].permute(1, 2, 0).numpy()
+    assert np.abs(scaled - resize(pictures[0], target_hw).reshape(scaled.shape)).max() <= 1
+
+
+def test_kernels_of_odd_sizes_are_not_kept(resizer: DeviceResizer) -> None:
+    for width in range(LARGEST_KEPT - 2, LARGEST_KEPT + 5):
+        resizer.resize(torch.zeros((1, 1, width, 3), dtype=torch.uint8), (1, 512))
+    assert resizer._kept_area.cache_info().currsize <= 4  # three widths, and one height
