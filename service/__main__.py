@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from service.app import create_app
 from service.logs import configure_logging
 from service.server import run_server
 from service.settings import Settings, load_settings
+from service.state import Service
 from service.tracing import start_tracing
 from vision.errors import VisionError
 
@@ -23,9 +25,12 @@ def serve(settings: Settings) -> int:
     """Serve until a signal, and return the exit code: 0 after a signal, 1 where the service could not work."""
     configure_logging(settings)
     failed = False
+    service: Service | None = None
 
     def make_app() -> FastAPI:
+        nonlocal service
         app = create_app(settings)
+        service = app.state.service
 
         def give_up() -> None:
             nonlocal failed
@@ -44,6 +49,10 @@ def serve(settings: Settings) -> int:
         begin_draining=lambda app: app.state.service.begin_draining(),
         on_refusal=lambda app, reason: app.state.service.metrics.rejected(reason),
     )
+    if service is not None and service.is_loading(wait_s=1.0):
+        # A forward pass in a thread cannot be interrupted, and the interpreter would wait for it, or crash in it.
+        logging.shutdown()
+        os._exit(1 if failed else code)
     # Torch's libraries complain on stderr of objects that the end of the interpreter does not find.
     gc.unfreeze()
     return 1 if failed else code
@@ -62,11 +71,10 @@ def keep_what_is_loaded() -> None:
 def main() -> int:
     """Read the settings and serve."""
     try:
-        settings = load_settings()
+        return serve(load_settings())
     except VisionError as exc:
         sys.stderr.write(f"error: {exc}\n")
         return USAGE
-    return serve(settings)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from service.admission import Admission
 from service.auth import Authenticator
+from service.changes import ModelChanges
 from service.errors import ErrorReply
 from service.fetch import ImageFetcher
 from service.inference import ImageInference
@@ -88,8 +89,14 @@ def create_app(settings: Settings, *, load: Loader = load_served, background: bo
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["Authorization", "X-API-Key", "Content-Type", "X-Request-ID"],
-            expose_headers=["X-Request-ID", "Retry-After", "Location", "Idempotent-Replay"],
+            allow_headers=[
+                *("Authorization", "X-API-Key", "Content-Type", "X-Request-ID", "Range"),
+                "Inference-Header-Content-Length",
+            ],
+            expose_headers=[
+                *("X-Request-ID", "Retry-After", "Location", "Idempotent-Replay"),
+                *("Inference-Header-Content-Length", "Content-Range", "Accept-Ranges"),
+            ],
         )
     return app
 
@@ -113,6 +120,7 @@ def build_service(settings: Settings, load: Loader = load_served) -> Service:
         admission=admission,
         authenticator=Authenticator(settings),
         registry=registry,
+        changes=ModelChanges(),
         inference=inference,
         fetcher=ImageFetcher(settings.fetch_hosts, max_bytes=settings.max_body_bytes),
         streams=streams,
@@ -130,9 +138,9 @@ async def running(service: Service, *, background: bool = True) -> AsyncIterator
         stack.callback(service.inference.close)
         stack.callback(service.fetcher.close)
         stack.push_async_callback(asyncio.to_thread, service.registry.close)
+        stack.callback(service.changes.close)
         if background:
-            thread = service.load_in_background()
-            stack.push_async_callback(asyncio.to_thread, thread.join)
+            service.load_in_background()
         else:
             await asyncio.to_thread(service.load_models)
         await service.jobs.start()

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from service.batching import Priority
+from service.errors import ConflictError
+from service.models import ServedModel
 from service.registry import ModelEntry
 from vision.detection.config import DetectorConfig
 from vision.segmentation.config import SegmenterConfig
@@ -37,11 +39,20 @@ class SharedModel:
     def ask(self, frame: Frame, options: Any) -> Any:
         """Return the answer for one frame; raises what the model raised, UnavailableError or DeadlineError."""
         with self.entry.lease() as loaded:
+            self._check_same(loaded.served)
             prepared = loaded.served.prepare(frame, options)
             return loaded.batcher.ask(prepared, timeout_s=self._timeout_s, priority=self._priority).value
 
     def close(self) -> None:
         """Nothing is held between frames."""
+
+    def _check_same(self, served: ServedModel) -> None:
+        """Raise ConflictError where another model was loaded under the name, whose answers mean something else."""
+        if served.class_names != self.class_names or int(getattr(served, "dim", 0)) != self.dim:
+            raise ConflictError(
+                f"model {self.entry.name} must be the one that the stream began with, another was loaded since, with "
+                "other classes or embeddings; begin a new session or job"
+            )
 
 
 class SharedDetector(SharedModel):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import platform
 import time
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from statistics import median
 
 from prometheus_client import (
@@ -137,7 +139,7 @@ class ModelMetrics:
         self._post = metrics.stage_seconds.labels("post", name)
         self._failures = metrics.failures.labels(name)
         self._drops = metrics.drops
-        self.ready = metrics.model_ready.labels(name)
+        self._name, self._ready = name, metrics.model_ready
         self.queue = metrics.queue_items.labels(name)
         self.requests = 0
         self.failure_count = 0
@@ -147,6 +149,14 @@ class ModelMetrics:
         self._waits: deque[float] = deque(maxlen=_RECENT)
         self._infers: deque[float] = deque(maxlen=_RECENT)
         self._batches: deque[int] = deque(maxlen=_RECENT)
+
+    def follow_readiness(self, readiness: Callable[[], float] | None) -> None:
+        """Tell of a model that is wanted whether it is ready, and nothing of one that is not."""
+        if readiness is not None:
+            self._ready.labels(self._name).set_function(readiness)
+        else:
+            with suppress(KeyError):
+                self._ready.remove(self._name)
 
     def waited(self, seconds: float) -> None:
         """One input's time in the queue."""

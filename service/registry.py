@@ -200,7 +200,10 @@ class ModelRegistry:
         }
         # Replaced and never changed in place: the event loop looks through it while threads find new models.
         self.entries: dict[str, ModelEntry] = {}
+        # The models that the server is there for: those of the start, and what was loaded since and not unloaded.
+        self.wanted: dict[str, ModelEntry] = {}
         self.started = False
+        self._closing = False
         self._refreshing = threading.Lock()
 
     def start(self) -> None:
@@ -219,10 +222,14 @@ class ModelRegistry:
             dict.fromkeys([*self.defaults.values(), *(self.find(name).name for name in self.settings.preload)])
         )
         for name in names:
+            if self._closing:
+                return
             try:
                 self.load(name)
             except VisionError as exc:
                 log.warning("model %s is not available: %s", name, exc)
+            except Exception:
+                log.exception("model %s is not available", name)
         if names and not any(entry.state is ModelState.READY for entry in self.entries.values()):
             raise UnavailableError(f"none of {', '.join(names)} could be loaded; the lines above say why")
         self.started = True
@@ -241,11 +248,14 @@ class ModelRegistry:
                 for name, (kind, card) in found.items()
                 if name not in self.entries
             }
-            for entry in new.values():
-                # Read when metrics are asked for, as the queue is.
-                entry.metrics.ready.set_function(partial(_readiness, entry))
-            if new:
-                self.entries = self.entries | new
+            # What left the disk is forgotten, unless it is on the device or was asked for.
+            kept = {
+                name: entry
+                for name, entry in self.entries.items()
+                if name in found or entry.loaded or name in self.wanted
+            }
+            if new or len(kept) < len(self.entries):
+                self.entries = kept | new
 
     def find(self, name: str) -> ModelEntry:
         """Return the model of that name; raises NotFoundError, naming those there are."""
@@ -295,6 +305,9 @@ class ModelRegistry:
         self.refresh()
         entry = self.find(name)
         with entry.changing:
+            self.wanted[name] = entry
+            # Read when metrics are asked for, as the queue is.
+            entry.metrics.follow_readiness(partial(_readiness, entry))
             old = entry.loaded
             if old is None:
                 entry.state = ModelState.LOADING
@@ -321,6 +334,8 @@ class ModelRegistry:
         """
         entry = self.find(name)
         with entry.changing:
+            self.wanted.pop(name, None)
+            entry.metrics.follow_readiness(None)
             old = entry.loaded
             if old is not None:
                 entry.state, entry.loaded = ModelState.UNLOADING, None
@@ -335,9 +350,13 @@ class ModelRegistry:
             self.defaults[task] = name
 
     def is_ready(self) -> bool:
-        """Whether the models of the start are loaded and well (those that failed at the start apart)."""
-        wanted = [self.entries[name] for name in self.defaults.values() if name in self.entries]
-        return self.started and all(entry.is_well or entry.state is ModelState.FAILED for entry in wanted)
+        """Whether the models that are wanted are well. Of those that could not be loaded only the first default counts
+        (the detector, unless it is none): without a classifier's weights the rest of the server is of use."""
+        first = next(iter(self.defaults.values()), None)
+        return self.started and all(
+            entry.is_well or (entry.state is ModelState.FAILED and name != first)
+            for name, entry in list(self.wanted.items())
+        )
 
     def states(self) -> dict[str, str]:
         """Return the state of each model that is or was wanted."""
@@ -348,9 +367,11 @@ class ModelRegistry:
         }
 
     def close(self) -> None:
-        """Unload all; what was in flight has been answered or given up by now."""
-        for name in list(self.entries):
-            self.unload(name, wait_s=1.0)
+        """Unload all; what was in flight has been answered or given up by now. A model that is being loaded is left."""
+        self._closing = True
+        for name, entry in list(self.entries.items()):
+            if not entry.changing.locked():
+                self.unload(name, wait_s=1.0)
 
     def _start_model(self, entry: ModelEntry) -> LoadedModel:
         served = self._load(entry.kind, entry.name, self.runtime)

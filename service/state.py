@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 
 from service.admission import Admission
 from service.auth import Authenticator
+from service.changes import ModelChanges
 from service.fetch import ImageFetcher
 from service.inference import ImageInference
 from service.metrics import Metrics
@@ -44,6 +45,7 @@ class Service:
     admission: Admission
     authenticator: Authenticator
     registry: ModelRegistry
+    changes: ModelChanges
     inference: ImageInference
     fetcher: ImageFetcher
     streams: StreamBuilder
@@ -53,11 +55,13 @@ class Service:
     on_ready: Callable[[], None] | None = None
     draining: bool = False
     started: float = field(default_factory=time.monotonic)
+    loader: threading.Thread | None = None
 
     def begin_draining(self) -> None:
         """Refuse new work from now on; what is in flight goes on."""
         self.draining = True
         self.admission.draining = True
+        self.changes.draining = True
         self.jobs.begin_draining()
         self.sessions.drain()
 
@@ -81,11 +85,16 @@ class Service:
         if self.on_fatal is not None:
             self.on_fatal()
 
-    def load_in_background(self) -> threading.Thread:
+    def load_in_background(self) -> None:
         """Load the models in a thread, so that the server answers "not ready" meanwhile."""
-        thread = threading.Thread(target=self.load_models, name="load-models", daemon=True)
-        thread.start()
-        return thread
+        self.loader = threading.Thread(target=self.load_models, name="load-models", daemon=True)
+        self.loader.start()
+
+    def is_loading(self, wait_s: float = 0.0) -> bool:
+        """Return whether models of the start are still being loaded after so many seconds."""
+        if self.loader is not None:
+            self.loader.join(wait_s)
+        return self.loader is not None and self.loader.is_alive()
 
 
 def service_of(connection: HTTPConnection) -> Service:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, ClassVar
 
 import orjson
@@ -141,7 +140,7 @@ async def load(request: Request, model: str) -> Response:
             f"a model is loaded as it is on the server, got {quote(sorted(parameters)[0])}; leave config and files out"
         )
     registry = _server(request).registry
-    await asyncio.to_thread(registry.load, model)
+    await service_of(request).changes.run(registry.load, model)
     return _json({})
 
 
@@ -151,7 +150,7 @@ async def unload(request: Request, model: str) -> Response:
     parameters = await _change(request)
     check_known("the parameters", parameters, {"unload_dependents"})
     registry = _server(request).registry
-    await asyncio.to_thread(registry.unload, model)
+    await service_of(request).changes.run(registry.unload, model)
     return _json({})
 
 

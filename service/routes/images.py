@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request, Response
 from service import convert
 from service.admission import Ticket
 from service.errors import BodyTimeoutError, DeadlineError, InvalidParameterError, NotAcceptableError, ServiceError
+from service.fetch import MAX_ADDRESS
 from service.inference import Answer
 from service.parameters import (
     ClassifyParameters,
@@ -28,14 +29,18 @@ from service.parameters import (
 from service.pictures import Form, accepted_form, draw, mask_png
 from service.registry import ModelEntry
 from service.routes.descriptions import describe_image_route
+from service.sessions.bodies import read_body as read_small_body
 from service.state import Service, service_of
-from service.uploads import content_length, read_body, read_image_body
+from service.uploads import content_length, read_image_body
 from vision.classification.config import ClassifierConfig
 from vision.detection.config import DetectorConfig
 from vision.segmentation.config import SegmenterConfig
 from vision.types import FrameResult
 
 router = APIRouter(tags=["images"])
+
+# An address and the JSON around it; a parser is not to be given more.
+MAX_ADDRESS_BODY = MAX_ADDRESS + 100
 
 Content = bytes | Mapping[str, Any]
 
@@ -198,10 +203,12 @@ async def answer_picture(
 async def read_picture(request: Request, service: Service, ticket: Ticket, timeout_s: float) -> bytes:
     """Return the encoded picture: the body, a part of it, or what is at the address that a JSON body names."""
     body_s = min(service.settings.body_timeout_s, timeout_s)
-    is_address = request.headers.get("content-type", "").startswith("application/json")
-    read = read_body if is_address else read_image_body
     try:
-        body = await read(request, ticket, service.admission, body_s)
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return await read_image_body(request, ticket, service.admission, body_s)
+        # Before the body: where nothing is fetched, it need not be read.
+        service.fetcher.require_hosts()
+        address = picture_address(await read_small_body(request, MAX_ADDRESS_BODY, body_s))
     except BodyTimeoutError:
         if timeout_s > service.settings.body_timeout_s:
             raise
@@ -209,9 +216,6 @@ async def read_picture(request: Request, service: Service, ticket: Ticket, timeo
         raise DeadlineError(
             f"the answer was wanted within {1000 * timeout_s:g} ms, the body was not read by then; wait longer"
         ) from None
-    if not is_address:
-        return body
-    address = picture_address(body)
     fetcher = service.fetcher
     fetcher.check(address)
     picture = await asyncio.get_running_loop().run_in_executor(fetcher.pool, fetcher.fetch, address, body_s)

@@ -7,12 +7,15 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.auth import caller_of
+from service.errors import InvalidParameterError
+from service.parameters import describe_errors
 from service.registry import ModelEntry
 from service.routes.answers import ModelDetails, ModelList, ModelSummary
 from service.routes.descriptions import error_responses
+from service.sessions.bodies import read_body
 from service.state import Service, service_of
 from service.stream_options import ModelName
 
@@ -20,6 +23,10 @@ router = APIRouter(tags=["models"])
 
 Name = Annotated[str, Path(description="Name of the model.", max_length=100)]
 Task = Annotated[Literal["detect", "segment", "classify", "embed"], Path(description="Task of the default.")]
+
+
+# A model's name in JSON.
+MAX_BODY = 4096
 
 
 class DefaultModel(BaseModel):
@@ -58,7 +65,7 @@ async def show(request: Request, name: Name) -> Response:
 async def load(request: Request, name: Name) -> Response:
     """Load a model, or load it again from the disk; requests in flight are answered by the old one."""
     service = _changed(request)
-    entry = await asyncio.to_thread(service.registry.load, name)
+    entry = await service.changes.run(service.registry.load, name)
     return _json(describe_fully(service, entry))
 
 
@@ -70,20 +77,33 @@ async def load(request: Request, name: Name) -> Response:
 async def unload(request: Request, name: Name) -> Response:
     """Take a model from the device; requests in flight are answered first."""
     service = _changed(request)
-    entry = await asyncio.to_thread(service.registry.unload, name)
+    entry = await service.changes.run(service.registry.unload, name)
     return _json(describe_fully(service, entry))
 
 
 @router.put(
     "/v1/defaults/{task}",
     response_model=None,
-    responses={200: {"model": ModelSummary}, **error_responses(400, 401, 403, 404, 422, 429, 503)},
+    responses={200: {"model": ModelSummary}, **error_responses(400, 401, 403, 404, 408, 413, 422, 429, 503)},
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": DefaultModel.model_json_schema()}}}
+    },
 )
-async def set_default(request: Request, task: Task, body: DefaultModel) -> Response:
+async def set_default(request: Request, task: Task) -> Response:
     """Make a loaded model the default of its task."""
+    # Before the body, which the framework would read whole, however large it is and whoever sends it.
     service = _changed(request)
-    service.registry.set_default(task, body.model)
-    return _json(describe(service, service.registry.find(body.model)))
+    wanted = read_default(await read_body(request, MAX_BODY, service.settings.body_timeout_s))
+    service.registry.set_default(task, wanted.model)
+    return _json(describe(service, service.registry.find(wanted.model)))
+
+
+def read_default(body: bytes) -> DefaultModel:
+    """Return the wanted default; raises InvalidParameterError."""
+    try:
+        return DefaultModel.model_validate_json(body)
+    except ValidationError as exc:
+        raise InvalidParameterError(describe_errors(exc.errors(include_url=False), DefaultModel.model_fields)) from None
 
 
 def describe(service: Service, entry: ModelEntry) -> dict[str, Any]:
