@@ -26,7 +26,7 @@ def filled() -> Metrics:
     metrics.rejected("queue_full")
     metrics.jobs.labels("queued").set(2)
     model = metrics.model("m")
-    model.ready.set(1)
+    model.follow_readiness(lambda: 1.0)
     model.waited(0.1)
     model.ran(4, 0.2)
     model.decoded(0.01)

@@ -83,28 +83,82 @@ def test_start_with_what_does_not_exist_is_an_error(values: dict[str, Any], says
     assert not registry.is_ready()
 
 
-def test_one_model_that_fails_leaves_the_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        WeightsError("weights must have digest a, got b; pull the model again"),
+        RuntimeError("digest of a foreign library"),
+        OSError("/srv/digest: no such file"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_one_model_that_fails_leaves_the_others(error: Exception, tmp_path: Path) -> None:
     registry, loader = make(tmp_path, start=False)
-    loader.failures[SEGMENTER] = WeightsError("weights must have digest a, got b; pull the model again")
+    loader.failures[SEGMENTER] = error
     registry.start()
     entry = registry.find(SEGMENTER)
     assert (entry.state, registry.find(DETECTOR).state) == (ModelState.FAILED, ModelState.READY)
-    assert "digest" in entry.error
-    with pytest.raises(UnavailableError, match="digest"):
+    assert ("digest" in entry.error) == isinstance(error, WeightsError)  # of foreign errors the log tells, not clients
+    with pytest.raises(UnavailableError):
         entry.acquire()
+    assert registry.is_ready()
+    registry.close()
+
+
+def test_without_the_first_default_the_server_is_not_ready(tmp_path: Path) -> None:
+    registry, loader = make(tmp_path, start=False)
+    loader.failures[DETECTOR] = RuntimeError("broken")
+    registry.start()
+    assert not registry.is_ready()
+    registry.load(DETECTOR)
+    assert registry.is_ready()
     registry.close()
 
 
 def test_no_model_at_all_is_an_error(tmp_path: Path) -> None:
     none = {"segmenter": "none", "classifier": "none", "embedder": "none"}
-    registry, loader = make(tmp_path, start=False, **none)
-    loader.failures[DETECTOR] = RuntimeError("/srv/x: no such file")
-    with pytest.raises(RuntimeError):  # no error of ours: let it be seen
-        registry.start()
-    loader.failures[DETECTOR] = ModelError("broken")
-    with pytest.raises(UnavailableError, match=DETECTOR):
-        registry.start()
-    assert "srv" not in registry.find(DETECTOR).error
+    for error in (RuntimeError("/srv/x: no such file"), ModelError("broken")):
+        registry, loader = make(tmp_path, start=False, **none)
+        loader.failures[DETECTOR] = error
+        with pytest.raises(UnavailableError, match=DETECTOR):
+            registry.start()
+        assert "srv" not in registry.find(DETECTOR).error
+
+
+def test_what_an_operator_unloads_is_not_missed(made: Made) -> None:
+    registry, _ = made
+    registry.unload(CLASSIFIER)
+    assert registry.is_ready()
+    assert CLASSIFIER not in registry.states()
+
+
+def test_only_models_that_are_wanted_have_a_readiness(made: Made) -> None:
+    registry, _ = made
+
+    def told() -> set[str]:
+        lines = registry.metrics.exposition().decode().splitlines()
+        return {line for line in lines if line.startswith("stride32_model_ready{")}
+
+    assert told() == {
+        f'stride32_model_ready{{model="{name}"}} 1.0' for name in (DETECTOR, SEGMENTER, CLASSIFIER, EMBEDDER)
+    }
+    registry.unload(SEGMENTER)
+    assert not any(SEGMENTER in line for line in told())
+
+
+def test_models_that_left_the_disk_are_forgotten_unless_loaded(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry, _ = made
+    monkeypatch.setattr(registry_module, "list_models", lambda: [])
+    registry.refresh()
+    assert set(registry.entries) == {DETECTOR, SEGMENTER, CLASSIFIER, EMBEDDER}
+
+
+def test_the_end_does_not_wait_for_a_model_that_is_being_loaded(made: Made) -> None:
+    registry, _ = made
+    with registry.find(DETECTOR).changing:  # held by whoever loads
+        registry.close()
+    assert registry.find(DETECTOR).loaded is not None
+    assert registry.find(SEGMENTER).loaded is None
 
 
 def test_service_of_sessions_alone_may_have_no_models(tmp_path: Path) -> None:
@@ -211,7 +265,7 @@ def test_unloaded_model_comes_back(made: Made) -> None:
     registry, _ = made
     registry.unload(DETECTOR)
     registry.unload(DETECTOR)
-    assert not registry.is_ready()
+    assert registry.is_ready()  # an operator's wish is no fault
     with pytest.raises(UnavailableError):
         ask(registry)
     registry.load(DETECTOR)
