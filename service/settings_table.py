@@ -1,13 +1,15 @@
 """The table of settings in docs/service.md, made from the settings themselves.
 
-    python -m service.settings_table
+    python -m service.settings_table [docs/service.md]
 
-prints it; a test compares it with the page.
+prints it, or puts it into the page in place of the one there; a test compares both.
 """
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -41,5 +43,21 @@ def default_text(name: str, field: FieldInfo) -> str:
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
+def write_table(page: Path) -> None:
+    """Replace the table in the page; raises ValueError where there is none."""
+    text, count = re.subn(
+        r"^\| variable \| default \| meaning \|\n(\|.*\n)+",
+        lambda _: settings_table(),
+        page.read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
+    if count != 1:
+        raise ValueError(f"{page} must hold one table of settings, found {count}; add its first two lines")
+    page.write_text(text, encoding="utf-8")
+
+
 if __name__ == "__main__":
-    sys.stdout.write(settings_table())
+    if len(sys.argv) > 1:
+        write_table(Path(sys.argv[1]))
+    else:
+        sys.stdout.write(settings_table())

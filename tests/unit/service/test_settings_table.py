@@ -14,7 +14,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "service.md").read_text(encoding="u
 
 
 def test_the_table_of_settings_is_the_one_of_the_code() -> None:
-    assert settings_table() in PAGE, "write the output of python -m service.settings_table into docs/service.md"
+    assert settings_table() in PAGE, "run python -m service.settings_table docs/service.md"
 
 
 def test_every_setting_says_what_it_means() -> None:
