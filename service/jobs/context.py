@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from service.jobs.errors import JobCancelled, JobInterrupted
@@ -17,13 +17,16 @@ from service.jobs.progress import Progress
 from service.jobs.quota import DiskQuota
 from service.jobs.record import JobRecord
 from service.jobs.store import JobStore
-from vision.io.video import VideoReader
+from vision.errors import MediaError
+from vision.io.video import DecodeBudget, VideoReader
 from vision.pipeline import QUEUE_DEPTH
 from vision.prefetch import prefetch
 from vision.types import Frame
 
 # Jobs give way to requests where both want the CPU.
 NICENESS = 5
+# Much more than any camera needs between two pictures; by packets before by time, for time depends on the machine.
+JOB_BUDGET = DecodeBudget(packets=5000, seconds=60.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +84,19 @@ def opened_frames(
 
     The frames end early when the job shall stop: call ``job.check()`` after them.
     """
+    try:
+        reader = VideoReader(
+            job.folder.source,
+            max_pixels=settings.max_pixels,
+            name=job.record.name,
+            budget=JOB_BUDGET,
+            should_stop=lambda: job.shall_stop,
+        )
+    except MediaError:
+        job.check()  # a reader that is stopped before its first frame says that there is none
+        raise
     with (
-        VideoReader(job.folder.source, max_pixels=settings.max_pixels, name=job.record.name) as reader,
+        reader,
         closing(prefetch(_frames(reader, job, settings.jobs_max_duration_s, first), QUEUE_DEPTH)) as frames,
     ):
         yield reader, frames
@@ -101,7 +115,10 @@ def _frames(reader: VideoReader, job: RunningJob, max_duration_s: float, first: 
 def lower_priority() -> None:
     """Make the calling thread, and those it starts, give way to the others of the process; Linux alone can."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        # A server that was started with a higher niceness may not lower it. A refusal costs politeness, not the job.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 Clock = Callable[[], float]

@@ -77,12 +77,15 @@ class JobFolders:
     """The folder of all job folders.
 
     Args:
-        root: made where it is missing, for the owner alone: uploads are private.
+        root: made where it is missing, for the owner alone: uploads are private. So is the folder that it is in.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Not the mode of the data folder if somebody else has made it: that may be anything, even /tmp.
+        root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, exist_ok=True)
+        root.chmod(0o700)
 
     def of(self, job_id: str) -> JobFolder:
         """Return the folder of a job, which need not exist."""

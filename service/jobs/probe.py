@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.jobs.errors import InvalidVideoError, VideoTooLongError
 from vision.errors import LimitExceededError, MediaError
-from vision.io.video import VideoReader
+from vision.io.video import DecodeBudget, VideoReader
 
 # No camera records more; a file may pretend to, to hide a million frames in a second.
 MAX_FPS = 240
 # Headers round up, and the last frame has a length as well.
 DURATION_MARGIN_S = 1.0
+# Of a good video the first picture comes at once; that of a cut recording with the next key frame.
+PROBE_BUDGET = DecodeBudget(packets=2000, seconds=10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +33,26 @@ class VideoFacts:
     size_hw: tuple[int, int]
 
 
-def probe_video(path: Path, *, name: str, max_pixels: int, max_duration_s: float) -> VideoFacts:
-    """Return the facts of a video of which at least one frame was decoded; blocks.
+def probe_video(
+    path: Path,
+    *,
+    name: str,
+    max_pixels: int,
+    max_duration_s: float,
+    should_stop: Callable[[], bool] | None = None,
+) -> VideoFacts:
+    """Return the facts of a video of which at least one frame was decoded; blocks, for the time of PROBE_BUDGET.
+
+    Once ``should_stop`` says True, a video without a frame so far counts as one that has none.
 
     Raises:
         InvalidVideoError: no video, or its pictures are too large.
         VideoTooLongError: its header states more than ``max_duration_s``.
     """
     try:
-        with VideoReader(path, max_pixels=max_pixels, name=name) as reader:
+        with VideoReader(
+            path, max_pixels=max_pixels, name=name, budget=PROBE_BUDGET, should_stop=should_stop
+        ) as reader:
             check_length(reader.duration_s, reader.frame_count, max_duration_s)
             return VideoFacts(reader.frame_count, reader.fps, reader.size_hw)
     except (MediaError, LimitExceededError) as exc:

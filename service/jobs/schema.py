@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+from pathlib import Path
 
 from service.jobs.record import Checkpoint, JobRecord, JobState, Phase
 from vision.errors import StateError
@@ -42,6 +44,21 @@ INSERT = """
 INSERT INTO jobs (id, key_id, name, state, phase, options, wants_video, video_bytes, frames_total, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+
+
+def make_private(path: Path) -> None:
+    """Let the owner alone read the database; SQLite gives its log and index files the same mode."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600))
+    path.chmod(0o600)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Return a connection whose commits are on the disk when they return."""
+    connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
 
 
 def prepare(connection: sqlite3.Connection) -> None:

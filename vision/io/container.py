@@ -36,8 +36,13 @@ def mask_credentials(address: str) -> str:
     return re.sub(r"(?<=://)[^/]*@", "***@", address)
 
 
-def open_container(source: str, name: str, timeout_s: float) -> InputContainer:
-    """Return the opened file or connection; every FFmpeg error becomes a MediaError of one line."""
+def open_container(
+    source: str, name: str, timeout_s: float, *, file_timeout_s: float | None = None
+) -> InputContainer:
+    """Return the opened file or connection; every FFmpeg error becomes a MediaError of one line.
+
+    ``timeout_s`` is for addresses; ``file_timeout_s`` for files, whose streams may be slow to find: None is no limit.
+    """
     if is_stream_address(source):
         options = {"rtsp_transport": "tcp", "timeout": str(int(timeout_s * 1_000_000))}
         address, advice = source, "check the address, the network and the camera"
@@ -47,7 +52,7 @@ def open_container(source: str, name: str, timeout_s: float) -> InputContainer:
         options = {"format_whitelist": _FILE_FORMATS, "protocol_whitelist": "file"}
         address, advice = f"file:{source}", "pass a video file such as MP4, MKV, WebM, AVI or MPEG-TS"
     try:
-        return av.open(address, mode="r", options=options, timeout=timeout_s if address == source else None)
+        return av.open(address, mode="r", options=options, timeout=timeout_s if address == source else file_timeout_s)
     except (av.error.FFmpegError, OSError) as exc:
         raise MediaError(
             f"{name} cannot be opened as video: {describe_failure(exc)}; {advice}",

@@ -7,7 +7,9 @@ Frames are decoded one at a time, so memory stays flat in the length of the vide
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,6 +33,22 @@ from vision.types import Frame, ImageArray
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class DecodeBudget:
+    """How long a decoder may work without giving a picture; what then follows is taken for damage and not read.
+
+    A file can hold gigabytes that look like a video and give no picture: decoding all of it would take hours.
+
+    Attributes:
+        packets: most packets in a row without a picture, >= 1. One is a frame or part of one; a decoder that begins
+            between two key frames gives nothing until the second one.
+        seconds: most time in a row without a picture, > 0; the time in which the caller has a frame does not count.
+    """
+
+    packets: int
+    seconds: float
+
+
 class VideoReader:
     """An iterator over the frames of one video; opened and checked at construction, read once.
 
@@ -42,6 +60,8 @@ class VideoReader:
         max_pixels: largest frame accepted, width times height.
         timeout_s: for addresses: seconds to wait for the connection and for each read, > 0.
         name: what to write into Frame.source; the source itself by default, without credentials.
+        budget: ends a file that keeps the decoder busy without giving pictures; None has patience without end.
+        should_stop: asked before each packet, also in the constructor; once True, the video is over.
 
     Attributes:
         truncated: True once some part could not be read (a cut or damaged file, a lost connection). What can be
@@ -60,12 +80,17 @@ class VideoReader:
         max_pixels: int = DEFAULT_LIMITS.max_pixels,
         timeout_s: float = 10.0,
         name: str | None = None,
+        budget: DecodeBudget | None = None,
+        should_stop: Callable[[], bool] | None = None,
     ) -> None:
+        self._budget, self._should_stop = budget, should_stop
         self.name = mask_credentials(str(source)) if name is None else name
         self.truncated = False
         self._limits = ImageLimits(max_pixels=max_pixels)
         self._is_live = is_stream_address(str(source))
-        self._container = open_container(str(source), self.name, timeout_s)
+        self._container = open_container(
+            str(source), self.name, timeout_s, file_timeout_s=None if budget is None else budget.seconds
+        )
         try:
             self._stream = pick_stream(self._container, self.name)
             self._check_size(self._stream.width, self._stream.height)
@@ -160,9 +185,10 @@ class VideoReader:
         return None if self.fps is None else index / self.fps
 
     def _pictures(self) -> Iterator[VideoFrame]:
-        """Yield decoded pictures; damage is noted and what follows it is still tried."""
+        """Yield decoded pictures; damage is noted and what follows it is still tried, as far as the budget goes."""
         packets = self._container.demux(self._stream)
-        while True:
+        fruitless, since_s = 0, time.monotonic()
+        while not self._is_over(fruitless, since_s):
             try:
                 packet = next(packets, None)
             except av.error.FFmpegError as exc:
@@ -172,6 +198,7 @@ class VideoReader:
                 return
             if packet.is_corrupt:
                 self._note_damage("a packet is cut short")
+            fruitless += 1
             try:
                 pictures = packet.decode()
             except av.error.EOFError:
@@ -183,6 +210,17 @@ class VideoReader:
                 if picture.is_corrupt:
                     self._note_damage("a picture is incomplete")
                 yield picture
+                fruitless, since_s = 0, time.monotonic()
+
+    def _is_over(self, fruitless: int, since_s: float) -> bool:
+        """Return whether there is no use in another packet after so many, and since a time, without a picture."""
+        if self._should_stop is not None and self._should_stop():
+            return True
+        budget = self._budget
+        if budget is None or (fruitless < budget.packets and time.monotonic() - since_s < budget.seconds):
+            return False
+        self._note_damage(f"{fruitless} packets in a row give no picture")
+        return True
 
     def _note_damage(self, reason: object) -> None:
         if not self.truncated:
