@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +18,13 @@ import numpy as np
 from starlette.requests import Request
 
 from service.admission import Ticket
-from service.batching import Batcher, Served, Work, settle_async
+from service.batching import Batcher, Served, Work
 from service.errors import CancelledWorkError, DeadlineError, UnavailableError
 from service.registry import LoadedModel, ModelEntry
 from service.settings import Settings
+from service.settling import settle_async
 from vision.io.images import ImageLimits, decode_image
+from vision.runtime.cpus import available_cpus
 from vision.types import Frame, ImageArray
 
 # A client that went away is noticed for answers that take longer than this; sooner ones are not worth a task.
@@ -84,7 +85,7 @@ class ImageInference:
 
     def __init__(self, settings: Settings) -> None:
         self.limits = ImageLimits(max_pixels=settings.max_pixels, max_bytes=settings.max_body_bytes)
-        threads = settings.decode_threads or max(2, len(os.sched_getaffinity(0)))
+        threads = settings.decode_threads or max(2, available_cpus())
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     def close(self) -> None:
@@ -173,6 +174,7 @@ class ImageInference:
             if question.cancelled:
                 loaded.batcher.cancel(question.work)
         except BaseException as exc:
+            loaded.batcher.notice(exc)
             settle(None, exc)
 
 

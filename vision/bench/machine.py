@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vision import __version__
+from vision.runtime.cpus import available_cpus
 
 PACKAGES = ("torch", "onnxruntime", "numpy", "opencv-python-headless")
 
@@ -20,10 +21,9 @@ def describe_machine() -> dict[str, Any]:
     """
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "cpu": cpu_name(),
-        "cores": cores,
+        "cores": available_cpus(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.release()}",

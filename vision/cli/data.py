@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,6 +53,7 @@ def check_command(
     """Look for faults in pictures and annotations; nothing is changed. Exit code 3 if there are errors."""
     from vision.cli.progress import Progress
     from vision.io.writers.atomic import AtomicFile, check_output
+    from vision.runtime.cpus import available_cpus
     from vision.training.check.report import check_data, count_pictures, format_report
 
     for path in (sheet, json_path):
@@ -61,7 +61,7 @@ def check_command(
             check_output(path, overwrite=overwrite)
     parts = _read_parts(source, val)
     with Progress("check", count_pictures(parts), unit="pictures") as progress:
-        report = check_data(parts, threads=threads or os.cpu_count() or 1, advance=progress.advance)
+        report = check_data(parts, threads=threads or available_cpus(), advance=progress.advance)
     if json_path is not None:
         file = AtomicFile(json_path, overwrite=overwrite)
         file.write((json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n").encode())

@@ -5,7 +5,6 @@ An engine runs one network on batches. It is stateless between calls and may be 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +13,7 @@ from torch import nn
 
 from vision.errors import ConfigError
 from vision.runtime.config import RuntimeConfig
+from vision.runtime.cpus import available_cpus
 from vision.types import FloatArray
 
 
@@ -57,7 +57,10 @@ def build_engine(network: nn.Module, input_spec: EngineInput, config: RuntimeCon
     if config.engine == "torch" or (config.engine == "auto" and device.type == "cuda"):
         from vision.runtime.torch_engine import TorchEngine
 
-        return TorchEngine(network, device, config.precision, threads=config.threads)
+        # torch knows of CPUs that it may not run on, but nothing of quotas.
+        cpus = available_cpus()
+        bound = cpus if cpus < torch.get_num_threads() else 0
+        return TorchEngine(network, device, config.precision, threads=config.threads or bound)
     if device.type != "cpu":
         raise ConfigError(
             f"the onnx engine runs on the CPU, got device {device}; use runtime.engine=torch (or auto) on CUDA"
@@ -80,5 +83,5 @@ def resolve_device(name: str) -> torch.device:
 
 
 def default_threads() -> int:
-    """Return the CPUs this process may use, which in a container is often fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many threads an engine on the CPU takes unless it is told: one for each CPU this process may use."""
+    return available_cpus()

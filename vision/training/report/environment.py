@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import json
 import logging
-import os
 import platform
 import subprocess
 from importlib import metadata
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vision import __version__
+from vision.runtime.cpus import available_cpus
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -118,9 +118,13 @@ def _version(package: str) -> str | None:
 def _machine() -> dict[str, Any]:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return {"system": f"{platform.system()} {platform.machine()}", "cpu": _cpu_name(), "cores": cores, "gpus": gpus}
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "cores": available_cpus(),
+        "gpus": gpus,
+    }
 
 
 def _cpu_name() -> str:
