@@ -22,7 +22,7 @@ from service.uploads import content_length
 MAX_OPTIONS_BYTES = 64 << 10
 
 
-async def read_body(request: Request, max_bytes: int, timeout_s: float, ticket: Ticket | None = None) -> bytes:
+async def read_body(request: Request, max_bytes: int, timeout_s: float, ticket: Ticket | None = None) -> bytearray:
     """Return the body, booked on ``ticket`` as it comes.
 
     Raises:
@@ -46,10 +46,11 @@ async def read_body(request: Request, max_bytes: int, timeout_s: float, ticket: 
         ) from None
     except ClientDisconnect:
         raise CancelledWorkError("the client went away while it sent the body") from None
-    return bytes(body)
+    # As it is: a copy of a snapshot would be as large again.
+    return body
 
 
-def read_options(body: bytes) -> SessionRequest:
+def read_options(body: bytes | bytearray) -> SessionRequest:
     """Return the options of a new session; raises BadRequestError and InvalidParameterError."""
     if not body.strip():
         return SessionRequest.model_validate({})

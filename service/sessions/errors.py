@@ -18,15 +18,18 @@ class TooManySessionsError(RateLimitedError):
 
 
 class SequenceConflictError(ConflictError):
-    """The number of a frame is below the next one, and it is not the last one again."""
+    """The number of a frame is below the next one, and it is not the last one again.
 
-    def __init__(self, sequence: int, next_sequence: int) -> None:
-        super().__init__(
-            f"sequence must be {next_sequence} or higher (next_sequence), or {next_sequence - 1} for the last answer "
-            f"again, got {sequence}; frames come in order, go on with next_sequence {next_sequence}"
-            if next_sequence
-            else f"sequence must be 0 or higher (next_sequence 0), got {sequence}; count from 0"
-        )
+    Args:
+        sequence: of the frame.
+        next_sequence: lowest number of the next frame.
+        has_last: whether the last frame's answer can be had again; a restored session has none yet.
+    """
+
+    def __init__(self, sequence: int, next_sequence: int, *, has_last: bool) -> None:
+        again = f", or {next_sequence - 1} for the last answer again" if has_last else ""
+        advice = f"frames come in order, go on with next_sequence {next_sequence}" if next_sequence else "count from 0"
+        super().__init__(f"sequence must be {next_sequence} or higher (next_sequence){again}, got {sequence}; {advice}")
         self.next_sequence = next_sequence
 
 

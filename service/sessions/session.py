@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from service.errors import CancelledWorkError, DeadlineError, InvalidParameterError, QueueFullError
 from service.sessions.answer import Answer, encode_answer
-from service.sessions.errors import SequenceConflictError, SessionNotFoundError, SessionTooLargeError
+from service.sessions.errors import SequenceConflictError, SessionNotFoundError
 from service.sessions.frames import FrameTicket, FrameWork, Place
-from service.sessions.state import StreamState, put_state, take_state
+from service.sessions.state import StreamState, check_size, put_state, take_state
 from vision.types import Frame, ImageArray
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from vision.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
-
-MAX_STATE_BYTES = 64 << 20
-"""Most bytes that a session's tracker may hold: more than a thousand tracks with galleries of a hundred looks."""
 
 
 class Session:
@@ -201,7 +198,7 @@ class Session:
         if self._last is not None and sequence == self._last.sequence:
             return replace(self._last, replayed=True)
         if sequence < self.next_sequence:
-            raise SequenceConflictError(sequence, self.next_sequence)
+            raise SequenceConflictError(sequence, self.next_sequence, has_last=self._last is not None)
         self._check_time(ticket.timestamp_s)
         if isinstance(decoded, Exception):
             raise decoded
@@ -221,12 +218,8 @@ class Session:
     def _process(self, frame: Frame, decode_ms: float) -> bytes:
         """Return the frame's answer; in a thread. Whatever fails, tracker and camera are put back."""
         before = take_state(self.pipeline)
+        check_size(before)
         self.work.budget.book(self.session_id, before.nbytes)
-        if before.nbytes > MAX_STATE_BYTES:
-            raise SessionTooLargeError(
-                f"a session's tracks must fit {MAX_STATE_BYTES >> 20} MiB, they take {before.nbytes >> 20}; delete it "
-                "and make one with a lower tracking.max_age or tracking.gallery_size, or a higher conf"
-            )
         try:
             result = self.pipeline.process(frame)
             return encode_answer(self.session_id, result, self.class_names, decode_ms=decode_ms)

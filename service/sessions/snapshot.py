@@ -1,8 +1,8 @@
 """A session as one file: an .npz of plain arrays with a header in JSON and a digest over all of it.
 
 The file comes back from clients, so nothing in it is believed: members must be stored uncompressed (what they unpack to
-is then what was sent), their names and number are limited, and an array is read only where its header agrees with the
-bytes that are there. Nothing is ever unpickled.
+is then what was sent), their names and number are limited (``archive``), and an array is read only where its header
+agrees with the bytes that are there. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import re
 import struct
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -22,20 +20,19 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from service.errors import BodyTooLargeError
+from service.sessions.archive import read_members
 from service.sessions.errors import InvalidSnapshotError
 from service.sessions.state import StreamState
 from service.stream_options import StreamOptions
 from vision.tracking.snapshot import DAMAGED
 
 FORMAT = 1
-MAX_MEMBERS = 64
-MAX_HEADER_BYTES = 1 << 20
 MAX_LENGTH = 2**31
 MAX_SNAPSHOT_BYTES = 96 << 20
-"""Above ``session.MAX_STATE_BYTES``: what a session can hold can be saved and restored."""
+"""Above ``state.MAX_STATE_BYTES``: what a session can hold can be saved and restored."""
 
-# tracker.NAME and camera.NAME, as np.savez names them.
-_MEMBER = re.compile(r"(header|digest|(tracker|camera)\.[a-z_]{1,40})\.npy")
+# An array's own head in format 1.0: magic, version, two bytes of length, and at most as many as those can say.
+MAX_ARRAY_HEAD = 10 + (1 << 16)
 # Booleans, integers, floats and text: no objects, no records.
 _KINDS = frozenset("biufU")
 # What zip, numpy and its parser of headers raise for bytes that somebody made up.
@@ -95,8 +92,8 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     return file.getvalue()
 
 
-def decode_snapshot(data: bytes) -> Snapshot:
-    """Return the session that ``encode_snapshot`` was given.
+def decode_snapshot(data: bytes | bytearray) -> Snapshot:
+    """Return the session that ``encode_snapshot`` was given; its arrays are views of ``data``.
 
     Raises:
         InvalidSnapshotError: the bytes are no snapshot, or were damaged or changed.
@@ -130,56 +127,36 @@ def digest_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype.str} {arrays[name].shape}\n".encode())
-        digest.update(array.tobytes())
+        # A view: a copy of the largest array would be most of a session once more.
+        digest.update(array.reshape(-1).view(np.uint8))
     return digest.hexdigest()
 
 
-def _read_arrays(data: bytes) -> dict[str, npt.NDArray[Any]]:
-    """Return the members as arrays; what they take is bounded by ``len(data)``."""
+def _read_arrays(data: bytes | bytearray) -> dict[str, npt.NDArray[Any]]:
+    """Return the members as arrays, most of them views of ``data``."""
     if len(data) > MAX_SNAPSHOT_BYTES:
         raise _refused(f"it has {len(data)} bytes, and none has more than {MAX_SNAPSHOT_BYTES}")
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        members = archive.infolist()
-        _check_members(members, len(data))
-        return {member.filename.removesuffix(".npy"): _read_array(archive.read(member)) for member in members}
+    return {name: _read_array(content) for name, content in read_members(data).items()}
 
 
-def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
-    """Refuse a directory that promises anything but what we write."""
-    names = [member.filename for member in members]
-    if len(members) > MAX_MEMBERS or len(set(names)) < len(names):
-        raise _refused(f"it has {len(names)} members, or two of one name")
-    if not {"header.npy", "digest.npy"} <= set(names) or not all(_MEMBER.fullmatch(name) for name in names):
-        raise _refused("its members are not those of a snapshot")
-    if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
-        raise _refused("its members are compressed or encrypted")
-    # Members may claim the same bytes several times over.
-    if sum(member.file_size for member in members) > size:
-        raise _refused("its members claim more bytes than it has")
-    header = next(member for member in members if member.filename == "header.npy")
-    if header.file_size > MAX_HEADER_BYTES:
-        raise _refused(f"its header has {header.file_size} bytes")
-
-
-def _read_array(raw: bytes) -> npt.NDArray[Any]:
-    """Return a member's array; unlike ``np.load`` nothing is allocated for more than the bytes that are there."""
-    file = io.BytesIO(raw)
-    if np.lib.format.read_magic(file) != (1, 0):
+def _read_array(content: memoryview) -> npt.NDArray[Any]:
+    """Return a member's array as a view; nothing is allocated for more than the bytes that are there."""
+    head = io.BytesIO(content[:MAX_ARRAY_HEAD])
+    if np.lib.format.read_magic(head) != (1, 0):
         raise ValueError("an array of an unknown version")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(head)
     # A type of no bytes would let any shape agree with an empty content.
     if dtype.kind not in _KINDS or not dtype.itemsize or fortran_order or len(shape) > 4:
         raise ValueError(f"an array of type {dtype.str} that no session has")
     if not all(0 <= length <= MAX_LENGTH for length in shape):
         raise ValueError("an array of a length that no session has")
-    count = math.prod(shape)
-    content = raw[file.tell() :]
-    if count * dtype.itemsize != len(content):
+    values = content[head.tell() :]
+    if math.prod(shape) * dtype.itemsize != len(values):
         raise ValueError("an array with more or fewer bytes than its shape says")
     if dtype.kind == "b":
         # Any byte but 0 is true; numpy's own booleans are only ever 0 and 1, and its code counts on that.
-        return np.not_equal(np.frombuffer(content, np.uint8), 0).reshape(shape)
-    return np.frombuffer(content, dtype).reshape(shape)
+        return np.not_equal(np.frombuffer(values, np.uint8), 0).reshape(shape)
+    return np.frombuffer(values, dtype).reshape(shape)
 
 
 def _refused(found: str) -> InvalidSnapshotError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from service.sessions.errors import SessionTooLargeError
 from vision.errors import InvalidInputError, StateError
 from vision.tracking.camera_motion import CameraMotion
 from vision.tracking.tracker import Tracker
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from vision.pipeline import Pipeline
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+
+MAX_STATE_BYTES = 64 << 20
+"""Most bytes that a session's tracker may hold: more than a thousand tracks with galleries of a hundred looks."""
+MAX_TRACKS = 5000
+"""Most tracks of a session: a frame compares each with each detection, whatever few bytes they take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,22 @@ class StreamState:
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         return sum(array.nbytes for part in (self.tracker, self.camera) for array in part.values())
+
+    @property
+    def track_count(self) -> int:
+        """Live tracks; those of a snapshot are as many as it says, whether or not the rest fits."""
+        ids = self.tracker.get("ids")
+        return 0 if ids is None else ids.size
+
+
+def check_size(state: StreamState) -> None:
+    """Raise SessionTooLargeError for more bytes or tracks than a session may have."""
+    if state.nbytes > MAX_STATE_BYTES or state.track_count > MAX_TRACKS:
+        raise SessionTooLargeError(
+            f"a session's tracks must be at most {MAX_TRACKS} in {MAX_STATE_BYTES >> 20} MiB, they are "
+            f"{state.track_count} in {state.nbytes >> 20}; delete it and make one with a lower tracking.max_age or "
+            "tracking.gallery_size, or a higher conf"
+        )
 
 
 def take_state(pipeline: Pipeline) -> StreamState:

@@ -22,7 +22,7 @@ from service.sessions.frames import Decode, FrameWork, StateBudget
 from service.sessions.requests import SessionInfo
 from service.sessions.session import Session
 from service.sessions.snapshot import BROKEN, FORMAT, Snapshot, SnapshotHeader, decode_snapshot, encode_snapshot
-from service.sessions.state import put_state
+from service.sessions.state import check_size, put_state
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SWEEP_S = 1.0
+MAX_RESTORING = 2
+"""Snapshots that are checked at a time."""
 REMEMBERED_ENDS = 1024
 """Sessions of which it is remembered that they expired, so that their owners are told so."""
 
@@ -74,6 +76,7 @@ class SessionStore:
         # Places of sessions whose pipelines are being opened, by key.
         self._opening: dict[str, int] = {}
         self._expired: OrderedDict[str, str] = OrderedDict()
+        self._restoring = asyncio.Semaphore(MAX_RESTORING)
         self._closings: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -117,20 +120,31 @@ class SessionStore:
             )
             return self._add(session)
 
-    async def restore(self, data: bytes, key_id: str) -> Session:
-        """Return a new session that goes on where the saved one was; raises InvalidSnapshotError and as ``create``."""
+    async def restore(self, data: bytes | bytearray, key_id: str) -> Session:
+        """Return a new session that goes on where the saved one was.
+
+        Raises:
+            InvalidSnapshotError, SessionTooLargeError: the snapshot is none, does not fit, or holds too much.
+            Otherwise as ``create``.
+        """
         loop = asyncio.get_running_loop()
         with self._place(key_id):
-            snapshot = await loop.run_in_executor(self._executor, decode_snapshot, data)
-            header = snapshot.header
-            config, options, pipeline = await self._open(header.options)
-            try:
-                await loop.run_in_executor(self._executor, _put_saved, snapshot, options, config, pipeline)
-            except BaseException:
-                pipeline.close()
-                raise
+            # Of a snapshot of many megabytes there is a second copy until its body is let go of.
+            async with self._restoring:
+                snapshot = await loop.run_in_executor(self._executor, decode_snapshot, data)
+                header = snapshot.header
+                config, options, pipeline = await self._open(header.options)
+                session_id = _new_id()
+                try:
+                    check_size(snapshot.state)
+                    self._work.budget.book(session_id, snapshot.state.nbytes)
+                    await loop.run_in_executor(self._executor, _put_saved, snapshot, options, config, pipeline)
+                except BaseException:
+                    pipeline.close()
+                    self._work.budget.forget(session_id)
+                    raise
             session = Session(
-                _new_id(),
+                session_id,
                 key_id,
                 options,
                 config,

@@ -11,7 +11,7 @@ import pytest
 from square_streams import SquareBuilder, png, square_store
 
 from service.errors import DeadlineError, InferenceFailedError, InvalidParameterError, QueueFullError
-from service.sessions import session as session_module
+from service.sessions import state as state_module
 from service.sessions.errors import SequenceConflictError, SessionNotFoundError, SessionTooLargeError
 from service.sessions.session import Session
 from service.stream_options import StreamOptions
@@ -238,13 +238,15 @@ def test_the_next_picture_is_decoded_while_one_is_inferred(builder: SquareBuilde
     asyncio.run(run())
 
 
-def test_memory_of_tracks_is_bounded(
-    builder: SquareBuilder, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("limit", [{"MAX_STATE_BYTES": 100}, {"MAX_TRACKS": 1}])
+def test_what_a_session_remembers_is_bounded(
+    builder: SquareBuilder, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, limit: dict[str, int]
 ) -> None:
     async def run() -> None:
         session = await square_store(builder, pool).create(OPTIONS, "key")
         await send(session, 0)
-        monkeypatch.setattr(session_module, "MAX_STATE_BYTES", 100)
+        for name, value in limit.items():
+            monkeypatch.setattr(state_module, name, value)
         with pytest.raises(SessionTooLargeError, match="max_age"):
             await send(session, 1)
         assert session.next_sequence == 1

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import copy
 import io
+import struct
+import time
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +18,10 @@ import orjson
 import pytest
 from square_streams import SquareBuilder, png, square_store
 
-from service.sessions.errors import InvalidSnapshotError
+from service.sessions.archive import MAX_MEMBERS
+from service.sessions.errors import InvalidSnapshotError, SequenceConflictError, SessionTooLargeError
 from service.sessions.session import Session
-from service.sessions.snapshot import MAX_MEMBERS, decode_snapshot, digest_arrays, encode_snapshot
+from service.sessions.snapshot import decode_snapshot, digest_arrays, encode_snapshot
 from service.sessions.store import SessionStore
 from service.stream_options import StreamOptions
 
@@ -158,6 +162,25 @@ def flip(data: bytes, place: int) -> bytes:
     return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
 
 
+def entries(count: int, name: str = "x") -> bytes:
+    """Return an archive whose directory alone is there, as often as said."""
+    entry = struct.pack("<4s4B4HL2L5H2L", b"PK\x01\x02", 20, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, len(name), 0, 0, 0, 0, 0, 0)
+    return (entry + name.encode()) * count
+
+
+def end(count: int, size: int, offset: int, *, disk: int = 0, comment: int = 0) -> bytes:
+    return struct.pack("<4s4H2LH", b"PK\x05\x06", disk, 0, count & 0xFFFF, count & 0xFFFF, size, offset, comment)
+
+
+def with_zip64(data: bytes) -> bytes:
+    """Return the archive with a directory of many entries in front, which only a second record tells of."""
+    many = entries(70_000)
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 70_000, 70_000, len(many), len(data))
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, len(data) + len(many), 1)
+    size = 20 + len(record)
+    return data + many + record + locator + end(1, size, len(data) + len(many))
+
+
 FILES: dict[str, Callable[[bytes], bytes]] = {
     "nothing": lambda data: b"",
     "a picture": lambda data: png(0),
@@ -173,6 +196,13 @@ FILES: dict[str, Callable[[bytes], bytes]] = {
     "many members": lambda data: rezip(
         data, lambda members: members.update({f"tracker.{'x' * n}.npy": npy(0) for n in range(1, MAX_MEMBERS)})
     ),
+    "a directory of thousands": lambda data: data + entries(5000) + end(5000, 5000 * 47, len(data)),
+    "thousands that are counted as one": lambda data: data + entries(5000) + end(1, 5000 * 47, len(data)),
+    "a second record": with_zip64,
+    "an end that lies about its place": lambda data: data[:-22] + end(3, 10, 0),
+    "a part of several disks": lambda data: data[:-22] + end(3, 10, 0, disk=1),
+    "a comment": lambda data: data[:-2] + b"\x05\x00hello",
+    "a member elsewhere": lambda data: data.replace(b"PK\x03\x04", b"PK\x03\x05", 1),
     "a pickle": lambda data: rezip(
         data, lambda members: members.update({"tracker.mean.npy": npy(np.array([{}]), pickled=True)})
     ),
@@ -245,5 +275,95 @@ def test_encoding_and_decoding_are_inverse(builder: SquareBuilder, pool: ThreadP
     async def run() -> None:
         _, _, data = await saved(builder, pool)
         assert encode_snapshot(decode_snapshot(data)) == data
+
+    asyncio.run(run())
+
+
+def test_a_directory_of_many_entries_costs_nothing() -> None:
+    # 8 MiB of entries: zipfile would make an object of each before it could be asked.
+    data = entries(180_000)
+    data += end(180_000, len(data), 0)
+    tracemalloc.start()
+    began = time.process_time()
+    with pytest.raises(InvalidSnapshotError, match="members"):
+        decode_snapshot(data)
+    assert time.process_time() - began < 0.5
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_arrays_are_views_of_the_file(builder: SquareBuilder, pool: ThreadPoolExecutor) -> None:
+    async def run() -> None:
+        _, session, data = await saved(builder, pool)
+        state, _, _ = await session.state()
+        large = signed(data, set_array("tracker.gallery", lambda array: np.zeros((2, 500_000, 4), np.float32)))
+        body = bytearray(large)
+        tracemalloc.start()
+        snapshot = decode_snapshot(body)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        tracemalloc.stop()
+        assert np.shares_memory(snapshot.state.tracker["gallery"], np.frombuffer(body, np.uint8))
+        assert snapshot.state.tracker.keys() == state.tracker.keys()
+
+    asyncio.run(run())
+
+
+def crowd(count: int) -> Callable[[dict[str, Any]], None]:
+    """Return what makes the saved tracks so many."""
+
+    def change(arrays: dict[str, Any]) -> None:
+        for name in [*arrays]:
+            if name.startswith("tracker.") and name != "tracker.clock":
+                arrays[name] = np.repeat(arrays[name][:1], count, axis=0)
+        arrays["tracker.ids"] = np.arange(1, count + 1)
+        arrays["tracker.clock"] = np.array([count + 1, *arrays["tracker.clock"][1:]])
+
+    return change
+
+
+def test_a_snapshot_of_more_tracks_than_a_session_may_have(builder: SquareBuilder, pool: ThreadPoolExecutor) -> None:
+    async def run() -> None:
+        store, _, data = await saved(builder, pool)
+        with pytest.raises(SessionTooLargeError, match="at most 5000"):
+            await store.restore(signed(data, crowd(5001)), "key")
+        assert len(store) == 1
+        assert (await store.restore(signed(data, crowd(5000)), "key")).next_sequence == 5
+
+    asyncio.run(run())
+
+
+def test_a_restored_session_is_booked_at_once(builder: SquareBuilder, pool: ThreadPoolExecutor) -> None:
+    async def run() -> None:
+        store = square_store(builder, pool, sessions_max_state_bytes=1 << 20)
+        session = await store.create(OPTIONS, "key")
+        await answers(session, range(5))
+        data = await store.snapshot(session)
+        many = signed(data, crowd(2000))
+        held = store._work.budget._total
+        restored = await store.restore(many, "key")
+        assert store._work.budget._total > held + 2000 * 200
+        for _ in range(3):
+            with pytest.raises(SessionTooLargeError, match="share"):
+                await store.restore(many, "key")
+        store.delete(restored.session_id, "key")
+        await asyncio.gather(*store._closings)
+        assert store._work.budget._total == held
+        for name in ("another camera", "NaN"):
+            with pytest.raises(InvalidSnapshotError):
+                await store.restore(FILES[name](data), "key")
+        assert store._work.budget._total == held
+
+    asyncio.run(run())
+
+
+def test_a_restored_session_has_no_last_answer(builder: SquareBuilder, pool: ThreadPoolExecutor) -> None:
+    async def run() -> None:
+        store, session, data = await saved(builder, pool)
+        restored = await store.restore(data, "key")
+        for own, offers in ((session, True), (restored, False)):
+            with pytest.raises(SequenceConflictError) as caught:
+                await own.submit(png(3), sequence=3, timestamp_s=None)
+            assert ("4 for the last answer again" in str(caught.value)) == offers
+            assert caught.value.next_sequence == 5
 
     asyncio.run(run())
