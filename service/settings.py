@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -21,6 +22,13 @@ PREFIX = "STRIDE32_"
 ENV_FILE = ".env"
 # Variables of the library and of its tests that carry the same prefix.
 OTHER_VARIABLES = frozenset({"STRIDE32_MODELS", "STRIDE32_CACHE", "STRIDE32_DEBUG", "STRIDE32_DATA"})
+# What Kubernetes puts into every pod for a Service whose name begins with "stride32" (enableServiceLinks). Three forms
+# are told by their names; STRIDE32_PORT and STRIDE32_<service>_PORT only by their value.
+_LINK_NAME = re.compile(
+    r"STRIDE32_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)", re.ASCII
+)
+_LINK_PORT_NAME = re.compile(r"STRIDE32_(\w+_)?PORT", re.ASCII)
+_LINK_PORT = re.compile(r"(tcp|udp|sctp)://")
 # Longer ones are no keys: hashing what strangers send would cost.
 MAX_KEY_LENGTH = 512
 # Documented values that switch a model of the start off.
@@ -153,6 +161,13 @@ class Settings(BaseSettings):
                 )
         return keys
 
+    @field_validator("port", mode="before")
+    @classmethod
+    def _link_is_no_port(cls, value: Any) -> Any:
+        """Take the default where Kubernetes has overwritten our variable with an address of its own."""
+        is_link = isinstance(value, str) and _LINK_PORT.match(value)
+        return cls.model_fields["port"].default if is_link else value
+
     @field_validator("uds", mode="before")
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
@@ -191,11 +206,21 @@ def load_settings(**flags: Any) -> Settings:
 def _refuse_unknown(environ: Mapping[str, str | None]) -> None:
     """Raise ConfigError for a misspelt variable, which would otherwise do nothing and say nothing."""
     known = {PREFIX + name.upper() for name in Settings.model_fields} | OTHER_VARIABLES
-    for name in environ:
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
+    for name, value in environ.items():
+        if name.upper().startswith(PREFIX) and name.upper() not in known and not _is_service_link(name.upper(), value):
             near = difflib.get_close_matches(name.upper(), known, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise ConfigError(f"{name} is no setting of the service{hint}; remove it or see docs/service.md")
+
+
+def _is_service_link(name: str, value: str | None) -> bool:
+    """Return whether Kubernetes has set a variable, and not the operator.
+
+    >>> _is_service_link("STRIDE32_SERVICE_HOST", "10.0.0.1"), _is_service_link("STRIDE32_WEB_PORT", "tcp://10.0.0.1:80")
+    (True, True)
+    """
+    is_port = _LINK_PORT_NAME.fullmatch(name) is not None and _LINK_PORT.match(value or "") is not None
+    return is_port or _LINK_NAME.fullmatch(name) is not None
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -62,6 +62,38 @@ def test_misspelt_variable_is_refused_with_the_nearest_name(place: str, monkeypa
     assert "0123456789abcdef" not in str(refused.value)
 
 
+# What a pod gets for Services "stride32" and "stride32-web".
+LINKS = {
+    "STRIDE32_SERVICE_HOST": "10.0.0.1",
+    "STRIDE32_SERVICE_PORT": "8000",
+    "STRIDE32_SERVICE_PORT_HTTP": "8000",
+    "STRIDE32_PORT": "tcp://10.0.0.1:8000",
+    "STRIDE32_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+    "STRIDE32_PORT_8000_TCP_PROTO": "tcp",
+    "STRIDE32_PORT_8000_TCP_PORT": "8000",
+    "STRIDE32_PORT_8000_TCP_ADDR": "10.0.0.1",
+    "STRIDE32_WEB_SERVICE_HOST": "10.0.0.2",
+    "STRIDE32_WEB_SERVICE_PORT": "80",
+    "STRIDE32_WEB_PORT": "tcp://10.0.0.2:80",
+    "STRIDE32_WEB_PORT_80_TCP": "tcp://10.0.0.2:80",
+    "STRIDE32_WEB_PORT_80_TCP_ADDR": "10.0.0.2",
+}
+
+
+def test_it_starts_beside_kubernetes_services_of_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in LINKS.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().port == 8000
+    assert load_settings(port=9000).port == 9000
+
+
+@pytest.mark.parametrize("name", ["STRIDE32_WEB_PORT", "STRIDE32_PORTS", "STRIDE32_SERVICE", "STRIDE32_PORT_TCP"])
+def test_what_only_looks_like_kubernetes_is_a_misspelt_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "8000")
+    with pytest.raises(ConfigError, match=name):
+        load_settings()
+
+
 @pytest.mark.parametrize("name", ["STRIDE32_MODELS", "STRIDE32_CACHE", "STRIDE32_DEBUG", "STRIDE32_DATA"])
 def test_variables_of_the_library_are_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "somewhere")
