@@ -12,11 +12,14 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.logs import configure_logging
+from service.origin import exposure_warning
 from service.server import run_server
 from service.settings import Settings, load_settings
 from service.state import Service
 from service.tracing import start_tracing
 from vision.errors import VisionError
+
+log = logging.getLogger(__name__)
 
 USAGE = 2
 
@@ -24,6 +27,8 @@ USAGE = 2
 def serve(settings: Settings) -> int:
     """Serve until a signal, and return the exit code: 0 after a signal, 1 where the service could not work."""
     configure_logging(settings)
+    if warning := exposure_warning(settings):
+        log.warning(warning)
     failed = False
     service: Service | None = None
 

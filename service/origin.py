@@ -55,13 +55,15 @@ class BrowserGuard:
         if "*" in self._origins or origin in self._origins:
             return True
         try:
-            page = urlsplit(origin)
-            port = page.port or DEFAULT_PORTS.get(page.scheme)
-            # The scheme is left to the proxy in front, which may end TLS; host and port must be ours.
-            here = urlsplit(f"//{host}")
-            return page.hostname is not None and page.hostname == here.hostname and port in (here.port or port,)
+            page, here = urlsplit(origin), urlsplit(f"//{host}")
+            usual = DEFAULT_PORTS.get(page.scheme)
+            page_port = usual if page.port is None else page.port
+            # The scheme is left to the proxy in front, which may end TLS; host and port must be ours. A Host without a
+            # port is one at the usual port of the page's scheme, for another port would be named.
+            here_port = usual if here.port is None else here.port
         except ValueError:
             return False
+        return page.hostname is not None and page.hostname == here.hostname and None is not page_port == here_port
 
     def _is_host_allowed(self, host: str) -> bool:
         """Return whether a name is allowed, or cannot be a stranger's: an address, or a name without a dot."""
@@ -72,6 +74,22 @@ class BrowserGuard:
         if name in self._hosts or "*" in self._hosts:
             return True
         return self._is_local and ("." not in name or _is_address(name))
+
+
+def exposure_warning(settings: Settings) -> str | None:
+    """Return what to tell at start about a server that a stranger's page could use; None where there is a lock.
+
+    On all addresses the server cannot know its own names, so it answers to any, and a port that is published to one
+    machine alone is no lock: a page that is open there reaches it under a name of its own (DNS rebinding).
+    """
+    has_lock = bool(settings.api_keys or settings.allowed_hosts)
+    if has_lock or settings.uds is not None or _is_loopback(settings.host):
+        return None
+    return (
+        f"the server listens on {settings.host} without keys and answers to every name in Host, so whoever reaches it "
+        "may use it, and so may any page in a browser that does; set STRIDE32_API_KEYS, or STRIDE32_ALLOWED_HOSTS to "
+        "the names of this server"
+    )
 
 
 def _is_address(name: str) -> bool:

@@ -159,6 +159,12 @@ class TestDockerfile:
         assert path in routes()
         assert path in OPEN_PATHS
 
+    def test_another_index_of_torch_stands_beside_the_default_one(self, dockerfile: Path) -> None:
+        # An index of torch alone lacks what torch needs (jinja2, sympy, ...) in the pinned versions.
+        (step,) = [value for name, value in instructions(dockerfile) if name == "RUN" and "$TORCH_INDEX" in value]
+        assert '${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"}' in step
+        assert " --index-url" not in step
+
     def test_extras_exist(self, dockerfile: Path, pin: ModuleType) -> None:
         (extras,) = re.findall(r"\.whl\)\[([\w,]+)\]", dockerfile.read_text())
         assert tuple(extras.split(",")) == pin.EXTRAS
@@ -249,6 +255,30 @@ class TestCompose:
             assert name.removeprefix("STRIDE32_").lower() in Settings.model_fields
             monkeypatch.setenv(name, default)
         assert load_settings().api_keys == ()
+
+    def test_a_strangers_name_for_this_machine_is_refused(self, compose: Any) -> None:
+        from service.errors import ForbiddenError
+        from service.origin import BrowserGuard, exposure_warning
+        from service.settings import Settings
+
+        hosts = re.sub(
+            r"\$\{\w+:-(.*)\}", r"\1", compose["services"]["stride32"]["environment"]["STRIDE32_ALLOWED_HOSTS"]
+        )
+        settings = Settings(_env_file=None, host=environment(DOCKERFILES[0])["STRIDE32_HOST"], allowed_hosts=hosts)
+        guard = BrowserGuard(settings)
+        for host in (
+            f"localhost:{PORT}",
+            f"127.0.0.1:{PORT}",
+            f"stride32:{PORT}",
+        ):  # people, the health check, Prometheus
+            guard.check({"host": host}, "GET")
+        with pytest.raises(ForbiddenError):
+            guard.check({"host": f"evil.example:{PORT}"}, "GET")
+        assert exposure_warning(settings) is None
+
+    def test_memory_is_bounded_and_cpus_can_be(self, compose: Any) -> None:
+        limits = compose["services"]["stride32"]["deploy"]["resources"]["limits"]
+        assert limits == {"cpus": "${CPU_LIMIT:-0}", "memory": "${MEMORY_LIMIT:-8g}"}
 
     def test_docker_waits_for_draining(self, compose: Any) -> None:
         from service.settings import Settings
