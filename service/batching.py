@@ -4,11 +4,13 @@ Dispatch is work-conserving: an idle device takes what is there at once, so noth
 ``max_delay_ms`` asks for it. A batch holds inputs of one shape, the longest waiting first. Work that was cancelled or
 whose deadline has passed is dropped before it runs, and where a batch fails each of its inputs is tried alone, so that
 one bad picture fails alone.
+
+Where a model can launch a batch without waiting for it, a full batch is launched behind the one that runs, so that the
+device does not wait for the host between them. Only a full one: any other would be larger if it waited.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
@@ -17,11 +19,15 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any
 
+from service.batch_cap import BatchCap
+from service.batch_roles import BatchObserver, Launcher, Prepared
 from service.errors import CancelledWorkError, DeadlineError, InferenceFailedError, UnavailableError
 from service.logs import FIELDS, request_id
+from service.settling import settle_future
 from vision.errors import DeviceMemoryError, VisionError
+from vision.runtime.device_memory import is_device_lost
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +40,6 @@ class Priority(IntEnum):
 
     INTERACTIVE = 0
     BULK = 1
-
-
-class Prepared(Protocol):
-    """One input, ready for the network."""
-
-    @property
-    def shape_key(self) -> Hashable:
-        """Inputs with equal keys can share a batch."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +59,6 @@ class Served:
     batch: int
 
 
-class BatchObserver(Protocol):
-    """What a batcher tells of its work; called in the device thread, must be quick."""
-
-    def waited(self, seconds: float) -> None:
-        """One input's time in the queue."""
-
-    def ran(self, batch: int, seconds: float) -> None:
-        """One batch."""
-
-    def dropped(self, reason: str) -> None:
-        """Work that nobody wants any more: "cancelled" (told in the thread that cancels) or "expired"."""
-
-    def failed(self, error: BaseException) -> None:
-        """An input failed."""
-
-
 @dataclass(slots=True, eq=False)
 class Work:
     """One input in the queue; ``request_id`` is that of the request for which it was queued, for the log."""
@@ -91,15 +72,27 @@ class Work:
     request_id: str = field(default_factory=request_id.get)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Begun:
+    """A batch that is under way, or that failed to be."""
+
+    batch: list[Work]
+    began: float
+    launched: Any = None
+    error: Exception | None = None
+
+
 class Batcher:
     """Runs ``run`` on batches in a thread of its own.
 
     Args:
         run: prepared inputs of one shape -> one answer each; called in the device thread only.
         name: of the thread.
-        max_batch: most inputs in a batch, >= 1; halved for good when the device runs out of memory.
+        max_batch: most inputs in a batch, >= 1; halved when the device runs out of memory, see BatchCap.
         max_delay_ms: how long an input may wait for company while the device is idle.
         observer: is told of waits, batches and failures.
+        launcher: the same model as ``run``, where its batches may overlap.
+        on_device_lost: called with an error after which nothing will run on the device any more.
     """
 
     def __init__(
@@ -110,8 +103,13 @@ class Batcher:
         max_batch: int = 1,
         max_delay_ms: float = 0.0,
         observer: BatchObserver | None = None,
+        launcher: Launcher | None = None,
+        on_device_lost: Callable[[BaseException], None] | None = None,
     ) -> None:
-        self.max_batch = max_batch
+        self._cap = BatchCap(max_batch)
+        self._launcher = launcher
+        self._on_device_lost = on_device_lost
+        self._free_since = 0.0
         self._run_model = run
         self._delay_s = max_delay_ms / 1000
         self._observer = observer
@@ -124,6 +122,11 @@ class Batcher:
     def __len__(self) -> int:
         """Return the inputs that wait."""
         return len(self._queues[0]) + len(self._queues[1])
+
+    @property
+    def max_batch(self) -> int:
+        """Most inputs in a batch at present."""
+        return self._cap.size
 
     def submit(
         self,
@@ -167,6 +170,11 @@ class Batcher:
             self.cancel(work)
             raise DeadlineError(f"the model must answer within {timeout_s:g} s, it did not; try again later") from None
 
+    def notice(self, error: BaseException) -> None:
+        """Look at an error of this model that arose elsewhere, such as in preparing its input."""
+        if self._on_device_lost is not None and is_device_lost(error):
+            self._on_device_lost(error)
+
     def close(self) -> None:
         """Finish what waits, then end the thread; new work is refused."""
         with self._changed:
@@ -176,16 +184,24 @@ class Batcher:
             self._thread.join()
 
     def _loop(self) -> None:
+        under_way: _Begun | None = None
         while True:
-            batch = self._take()
-            if not batch:
+            batch = self._take() if under_way is None else self._take_full()
+            if not batch and under_way is None:
                 return
-            self._run(batch)
+            begun = self._begin(batch) if batch else None
+            if under_way is not None:
+                self._end(under_way)
+            under_way = begun
+            if begun is not None and (self._launcher is None or begun.error is not None):
+                self._end(begun)
+                under_way = None
 
     def _take(self) -> list[Work]:
         """Return the next batch, waiting for work; an empty one when closed and nothing is left."""
         with self._changed:
             while True:
+                self._cap.recover()
                 self._drop_expired()
                 first = self._next()
                 if first is None:
@@ -198,10 +214,21 @@ class Batcher:
                 until = min(first.enqueued + self._delay_s, (first.enqueued + first.deadline) / 2)
                 patience = until - time.monotonic()
                 if len(batch) >= self.max_batch or patience <= 0 or self._closing:
-                    for work in batch:
-                        self._queues[work.priority].remove(work)
-                    return batch
+                    return self._pick(batch)
                 self._changed.wait(patience)
+
+    def _take_full(self) -> list[Work]:
+        """Return the next batch if it is full already, else an empty one."""
+        with self._changed:
+            self._drop_expired()
+            first = self._next()
+            batch = [] if first is None else self._company(first)
+            return self._pick(batch) if len(batch) >= self.max_batch else []
+
+    def _pick(self, batch: list[Work]) -> list[Work]:
+        for work in batch:
+            self._queues[work.priority].remove(work)
+        return batch
 
     def _next(self) -> Work | None:
         """Return the work whose turn it is."""
@@ -235,25 +262,35 @@ class Batcher:
             self._observer.dropped(reason)
         _settle(work, None, error)
 
-    def _run(self, batch: list[Work]) -> None:
-        """Run a batch and settle all of it, whatever happens."""
+    def _begin(self, batch: list[Work]) -> _Begun:
+        """Launch a batch where that can be done apart from waiting for it."""
         began = time.monotonic()
+        if self._launcher is None:
+            return _Begun(batch, began)
         try:
-            values = self._run_model([work.item for work in batch])
+            return _Begun(batch, began, self._launcher.launch_all([work.item for work in batch]))
+        except Exception as exc:
+            return _Begun(batch, began, error=exc)
+
+    def _end(self, begun: _Begun) -> None:
+        """Wait for a batch and settle all of it, whatever happens."""
+        batch = begun.batch
+        if begun.error is not None:
+            self._recover(batch, begun.error)
+            return
+        try:
+            if self._launcher is None:
+                values = self._run_model([work.item for work in batch])
+            else:
+                values = self._launcher.collect_all(begun.launched)
             if len(values) != len(batch):
                 raise InferenceFailedError(f"the model must give {len(batch)} answers, it gave {len(values)}")
-        except DeviceMemoryError as exc:
-            self._shrink(batch, exc)
-            return
         except Exception as exc:
-            if len(batch) == 1:
-                self._fail(batch[0], exc)
-            else:
-                # Each alone: only the guilty fail.
-                for work in batch:
-                    self._run([work])
+            self._recover(batch, exc)
             return
-        seconds = time.monotonic() - began
+        # One that was launched behind another had the device from when that one was done.
+        began, now = max(begun.began, self._free_since), time.monotonic()
+        self._free_since, seconds = now, now - began
         if self._observer is not None:
             self._observer.ran(len(batch), seconds)
         for work, value in zip(batch, values, strict=True):
@@ -261,6 +298,23 @@ class Batcher:
             if self._observer is not None:
                 self._observer.waited(waited)
             _settle(work, Served(value, waited * 1000, seconds * 1000, len(batch)), None)
+
+    def _run(self, batch: list[Work]) -> None:
+        self._end(self._begin(batch))
+
+    def _recover(self, batch: list[Work], error: Exception) -> None:
+        """Try parts of a failed batch, so that only the guilty fail; all of it fails on a lost device."""
+        if isinstance(error, DeviceMemoryError):
+            self._shrink(batch, error)
+        elif is_device_lost(error):
+            self.notice(error)
+            for work in batch:
+                self._fail(work, error)
+        elif len(batch) == 1:
+            self._fail(batch[0], error)
+        else:
+            for work in batch:
+                self._run([work])
 
     def _shrink(self, batch: list[Work], error: DeviceMemoryError) -> None:
         """Halve the batches after the device ran out of memory, and try again; one picture too large fails alone."""
@@ -275,9 +329,8 @@ class Batcher:
                 ),
             )
             return
-        size = max(1, min(self.max_batch, len(batch)) // 2)
-        self.max_batch = size
-        log.warning("out of device memory (%s); batches hold at most %d inputs now", error, self.max_batch)
+        size = self._cap.shrink(len(batch))
+        log.warning("out of device memory (%s); batches hold at most %d inputs now", error, size)
         # A part may shrink the batches again: its size is decided here, or inputs between the parts would be lost.
         for start in range(0, len(batch), size):
             self._run(batch[start : start + size])
@@ -287,8 +340,20 @@ class Batcher:
             self._observer.failed(error)
         if not isinstance(error, VisionError):
             log.error("the model failed on an input", exc_info=error, extra=_of_request(work))
-            error = InferenceFailedError("the model failed on this picture; the server's log has the reason")
+            error = (
+                _device_lost()
+                if is_device_lost(error)
+                else InferenceFailedError("the model failed on this picture; the server's log has the reason")
+            )
         _settle(work, None, error)
+
+
+def _device_lost() -> UnavailableError:
+    return UnavailableError(
+        "the device must answer, it does not any more and this server starts again; try again soon",
+        retry_after_s=10,
+        code="device_lost",
+    )
 
 
 def _of_request(work: Work) -> dict[str, dict[str, str]]:
@@ -302,35 +367,3 @@ def _settle(work: Work, served: Served | None, error: BaseException | None) -> N
     except Exception:
         # Whoever waited has a fault of its own (a closed event loop); the device thread must live on.
         log.exception("an answer could not be delivered")
-
-
-def settle_future(future: Future[Served]) -> Callable[[Served | None, BaseException | None], None]:
-    """Return what hands an answer to a thread that waits for ``future``."""
-
-    def settle(served: Served | None, error: BaseException | None) -> None:
-        if future.set_running_or_notify_cancel():
-            if served is not None:
-                future.set_result(served)
-            else:
-                future.set_exception(error or InferenceFailedError("no answer came"))
-
-    return settle
-
-
-def settle_async(
-    future: asyncio.Future[Served], loop: asyncio.AbstractEventLoop
-) -> Callable[[Served | None, BaseException | None], None]:
-    """Return what hands an answer from the device thread to a coroutine that awaits ``future``."""
-
-    def deliver(served: Served | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if served is not None:
-            future.set_result(served)
-        else:
-            future.set_exception(error or InferenceFailedError("no answer came"))
-
-    def settle(served: Served | None, error: BaseException | None) -> None:
-        loop.call_soon_threadsafe(deliver, served, error)
-
-    return settle

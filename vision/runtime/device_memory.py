@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,33 @@ from vision.types import ImageArray
 MEBIBYTE = 2**20
 # What cuDNN and cuBLAS say in a plain RuntimeError when they find no room for themselves.
 MEMORY_WORDS = ("CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory")
+# What CUDA says of errors after which every further call of the process fails.
+LOST_WORDS = (
+    "device-side assert",
+    "illegal memory access",
+    "illegal instruction",
+    "illegal address",
+    "misaligned address",
+    "invalid program counter",
+    "hardware stack error",
+    "address space",
+    "unspecified launch failure",
+    "launch timed out",
+    "uncorrectable",
+    "unknown error",
+    "context is destroyed",
+)
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Return whether this error, or one that it came from, says that the process must start again to use its GPU."""
+    seen: BaseException | None = error
+    while seen is not None:
+        text = str(seen) if isinstance(seen, RuntimeError) else ""
+        if "CUDA" in text and any(word in text for word in LOST_WORDS):
+            return True
+        seen = seen.__cause__
+    return False
 
 
 @contextmanager
@@ -54,7 +81,9 @@ def device_memory(purpose: str) -> Iterator[None]:
 def release_cached() -> None:
     """Give memory that torch keeps for later back to the device; nothing without CUDA."""
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        # On a device that is lost nothing can be given back, and whoever uses it next is told so.
+        with suppress(RuntimeError):
+            torch.cuda.empty_cache()
 
 
 def new_stream(device: torch.device) -> torch.cuda.Stream:

@@ -11,12 +11,15 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+import torch
 from fake_models import Answers, HeldRun, Item, Observer, until
 
 from service import batching
-from service.batching import Batcher, Priority, Served, settle_async, settle_future
+from service.batch_cap import FIRST_PATIENCE_S, BatchCap
+from service.batching import Batcher, Priority, Served
 from service.errors import CancelledWorkError, DeadlineError, InferenceFailedError, UnavailableError
 from service.logs import FIELDS, request_id
+from service.settling import settle_async, settle_future
 from vision.errors import ConfigError, DeviceMemoryError
 
 Start = Callable[..., Batcher]
@@ -251,6 +254,115 @@ def test_picture_too_large_for_the_device_fails_alone(start: Start, answers: Ans
     assert isinstance(error, UnavailableError)
     assert error.error_code == "out_of_memory"
     assert error.headers["Retry-After"] == "5"
+
+
+def test_batches_grow_again_when_the_lack_of_memory_is_long_ago(
+    start: Start, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, room = [0.0], [1]
+
+    def need_memory(names: list[str]) -> None:
+        if len(names) > room[0]:
+            raise DeviceMemoryError("no memory left")
+
+    monkeypatch.setattr(batching, "BatchCap", lambda most: BatchCap(most, lambda: now[0]))
+    run = HeldRun(need_memory)
+    batcher = start(run, max_batch=4)
+    occupy(batcher, run, answers)
+    queue(batcher, answers, "abcd")
+    run.let_go()
+    answers.wait(5)
+    assert batcher.max_batch == 1
+    room[0] = 4
+    for size in (2, 4, 4):
+        now[0] += FIRST_PATIENCE_S
+        queue(batcher, answers, "x")
+        answers.wait(1)
+        assert batcher.max_batch == size
+
+
+def test_growing_too_early_makes_the_next_time_later() -> None:
+    now = [0.0]
+    cap = BatchCap(8, lambda: now[0])
+
+    def grows_after() -> float:
+        began, size = now[0], cap.size
+        while cap.size == size:
+            now[0] += 10
+            cap.recover()
+        return now[0] - began
+
+    assert cap.shrink(8) == 4
+    waits = []
+    for _ in range(9):
+        waits.append(grows_after())
+        assert cap.size == 8
+        cap.shrink(8)
+    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+    grows_after()
+    now[0] += 4000
+    assert cap.shrink(3) == 1  # a lack of its own, long after
+    assert grows_after() == 60
+
+
+# -- a lost device
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be reported later"),
+        RuntimeError("CUDA failure 719: unspecified launch failure ; GPU=0"),
+    ],
+)
+def test_a_lost_device_is_told_and_nothing_is_tried_again(
+    start: Start, run: HeldRun, answers: Answers, error: Exception
+) -> None:
+    def lose(names: list[str]) -> None:
+        if names != ["first"]:
+            raise error
+
+    lost: list[BaseException] = []
+    run.failing = lose
+    batcher = start(run, max_batch=4, on_device_lost=lost.append)
+    occupy(batcher, run, answers)
+    queue(batcher, answers, "abc")
+    run.let_go()
+    values = answers.wait(4)
+    assert lost == [error]
+    assert run.batches == [["first"], ["a", "b", "c"]]
+    assert {getattr(values[name], "error_code", None) for name in "abc"} == {"device_lost"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("CUDA error: an illegal memory access was encountered"),  # not torch's
+        RuntimeError("CUDA error: invalid argument"),
+        RuntimeError("illegal memory access"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+    ],
+)
+def test_other_errors_do_not_end_the_server(start: Start, run: HeldRun, answers: Answers, error: Exception) -> None:
+    def fail(names: list[str]) -> None:
+        raise error
+
+    lost: list[BaseException] = []
+    run.failing = fail
+    queue(start(run, on_device_lost=lost.append), answers, "a")
+    assert isinstance(answers.wait(1)["a"], InferenceFailedError)
+    assert not lost
+
+
+def test_an_input_that_finds_the_device_lost_tells_it_too(start: Start, run: HeldRun) -> None:
+    lost: list[BaseException] = []
+    batcher = start(run, on_device_lost=lost.append)
+    error = RuntimeError("while copying")
+    error.__cause__ = RuntimeError("CUDA error: uncorrectable ECC error encountered")
+    batcher.notice(error)
+    batcher.notice(ValueError("a damaged picture"))
+    assert lost == [error]
 
 
 def test_close_finishes_what_waits_and_refuses_new_work(start: Start, run: HeldRun, answers: Answers) -> None:
