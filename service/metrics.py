@@ -34,6 +34,7 @@ METRIC_NAMES = (
     "stride32_queue_bytes",
     "stride32_queue_wait_seconds",
     "stride32_batch_size",
+    "stride32_batch_cap",
     "stride32_stage_seconds",
     "stride32_rejects_total",
     "stride32_dropped_total",
@@ -71,6 +72,7 @@ class Metrics:
         self.batch_size = Histogram(
             "stride32_batch_size", "Inputs in a batch.", ["model"], buckets=_BATCHES, registry=own
         )
+        self.batch_cap = Gauge("stride32_batch_cap", "Most inputs in a batch at present.", ["model"], registry=own)
         self.stage_seconds = Histogram(
             "stride32_stage_seconds", "Time of one picture's decode and post, of one batch's infer.",
             ["stage", "model"], buckets=_SECONDS, registry=own,
@@ -141,6 +143,7 @@ class ModelMetrics:
         self._drops = metrics.drops
         self._name, self._ready = name, metrics.model_ready
         self.queue = metrics.queue_items.labels(name)
+        self.batch_cap = metrics.batch_cap.labels(name)
         self.requests = 0
         self.failure_count = 0
         self.failures_in_a_row = 0

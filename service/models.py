@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from service.batch_roles import Launcher
 from vision.build import MIN_DETECTION_CONF, build_detector, build_embedder, build_frame_classifier, build_segmenter
 from vision.classification.classifier import EngineClassifier
 from vision.classification.config import ClassifierConfig
@@ -126,6 +127,11 @@ class ServedDetector:
         found = self.detector.detect([item.frame for item in inputs])
         return [self._keep(own, item.options) for own, item in zip(found, inputs, strict=True)]
 
+    @property
+    def launcher(self) -> Launcher | None:
+        """The detector, where its batches may overlap."""
+        return self.detector if isinstance(self.detector, DeviceDetector) else None
+
     def _keep(self, found: Detections, config: DetectorConfig) -> Detections:
         """Return what the request wants: scores and classes of its choice, the best ``max_det`` of them."""
         kept = found.scores >= np.float32(config.score_floor)
@@ -135,7 +141,9 @@ class ServedDetector:
         return found[kept][: config.max_det]
 
     def close(self) -> None:
-        """Let the network go."""
+        """Let the network go, and what was recorded of it."""
+        if isinstance(self.detector, DeviceDetector):
+            self.detector.close()
         self.detector = None
 
 

@@ -24,6 +24,7 @@ from vision.card import ModelCard
 from vision.classification.imagenet import PUBLISHED
 from vision.errors import VisionError, closest_hint
 from vision.runtime.config import RuntimeConfig
+from vision.runtime.device_memory import is_device_lost, release_cached
 from vision.runtime.engine import resolve_device
 from vision.store import find_model, list_models
 
@@ -89,8 +90,12 @@ class LoadedModel:
 
     def _close(self) -> None:
         self.batcher.close()
-        self.served.close()
-        self._closed.set()
+        try:
+            self.served.close()
+            # Torch would keep the memory for itself.
+            release_cached()
+        finally:
+            self._closed.set()
 
 
 @dataclass(eq=False)
@@ -203,6 +208,9 @@ class ModelRegistry:
         # The models that the server is there for: those of the start, and what was loaded since and not unloaded.
         self.wanted: dict[str, ModelEntry] = {}
         self.started = False
+        # No GPU work will succeed any more; whoever runs the server is told and can only start it again.
+        self.device_lost = False
+        self.on_device_lost: Callable[[], None] | None = None
         self._closing = False
         self._refreshing = threading.Lock()
 
@@ -315,6 +323,8 @@ class ModelRegistry:
                 card = None if entry.card is None else find_model(name, kind=entry.kind)
                 made = self._start_model(entry)
             except Exception as exc:
+                if is_device_lost(exc):
+                    self._lose_device(exc)
                 entry.error = describe_error(exc).message
                 if old is None:
                     entry.state = ModelState.FAILED
@@ -353,9 +363,13 @@ class ModelRegistry:
         """Whether the models that are wanted are well. Of those that could not be loaded only the first default counts
         (the detector, unless it is none): without a classifier's weights the rest of the server is of use."""
         first = next(iter(self.defaults.values()), None)
-        return self.started and all(
-            entry.is_well or (entry.state is ModelState.FAILED and name != first)
-            for name, entry in list(self.wanted.items())
+        return (
+            self.started
+            and not self.device_lost
+            and all(
+                entry.is_well or (entry.state is ModelState.FAILED and name != first)
+                for name, entry in list(self.wanted.items())
+            )
         )
 
     def states(self) -> dict[str, str]:
@@ -373,6 +387,16 @@ class ModelRegistry:
             if not entry.changing.locked():
                 self.unload(name, wait_s=1.0)
 
+    def _lose_device(self, error: BaseException) -> None:
+        """Tell once that the GPU cannot be used by this process any more."""
+        if not self.device_lost:
+            self.device_lost = True
+            log.critical(
+                "the device is lost to this process, which must start again: %s", str(error).partition("\n")[0]
+            )
+            if self.on_device_lost is not None:
+                self.on_device_lost()
+
     def _start_model(self, entry: ModelEntry) -> LoadedModel:
         served = self._load(entry.kind, entry.name, self.runtime)
         batcher = Batcher(
@@ -381,9 +405,12 @@ class ModelRegistry:
             max_batch=self.settings.max_batch or served.max_batch,
             max_delay_ms=self.settings.max_delay_ms,
             observer=entry.metrics,
+            launcher=getattr(served, "launcher", None),
+            on_device_lost=self._lose_device,
         )
         # Read when metrics are asked for: the batcher itself counts nothing.
         entry.metrics.queue.set_function(batcher.__len__)
+        entry.metrics.batch_cap.set_function(lambda: batcher.max_batch)
         return LoadedModel(served, batcher)
 
 

@@ -35,7 +35,8 @@ class Service:
     """The parts of the service.
 
     Attributes:
-        on_fatal: called when the service cannot work at all (no model could be loaded); the server then ends.
+        on_fatal: called when the service cannot work at all (no model could be loaded, or its GPU is lost); the server
+            then ends.
         on_ready: called when the models of the start are loaded.
         draining: SIGTERM came; new work is refused.
     """
@@ -56,6 +57,9 @@ class Service:
     draining: bool = False
     started: float = field(default_factory=time.monotonic)
     loader: threading.Thread | None = None
+
+    def __post_init__(self) -> None:
+        self.registry.on_device_lost = self._give_up
 
     def begin_draining(self) -> None:
         """Refuse new work from now on; what is in flight goes on."""

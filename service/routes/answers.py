@@ -139,7 +139,7 @@ class ModelList(Answer):
 class Health(Answer):
     """The process lives."""
 
-    status: Literal["ok"]
+    status: Literal["ok", "device_lost"]
 
 
 class Readiness(Answer):

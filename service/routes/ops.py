@@ -22,9 +22,15 @@ router = APIRouter(tags=["operations"])
 _STATM = Path("/proc/self/statm")
 
 
-@router.get("/healthz", response_model=None, responses={200: {"model": Health}})
+@router.get(
+    "/healthz",
+    response_model=None,
+    responses={200: {"model": Health}, 503: {"model": Health, "description": "The GPU is lost to this process."}},
+)
 async def healthz(request: Request) -> Response:
     """Say that the process lives; restart it when this fails."""
+    if service_of(request).registry.device_lost:
+        return Response(b'{"status":"device_lost"}', 503, media_type="application/json")
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 

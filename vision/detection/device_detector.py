@@ -104,10 +104,17 @@ class DeviceDetector:
 
     def _detect_all(self, groups: Sequence[Sequence[DeviceInput]]) -> list[Detections]:
         """Return the detections of groups of one shape each, group by group."""
-        most = BATCH_BUCKETS[-1]
-        parts = [group[start : start + most] for group in groups for start in range(0, len(group), most)]
         # All are launched before the first is awaited, so the device does not idle between them.
-        launched = [self.launch(part) for part in parts]
+        launched = [batch for group in groups for batch in self.launch_all(group)]
+        return self.collect_all(launched)
+
+    def launch_all(self, inputs: Sequence[DeviceInput]) -> list[LaunchedBatch]:
+        """Start the work of any number of inputs of one ``shape_key``; raises DeviceMemoryError as ``launch``."""
+        most = BATCH_BUCKETS[-1]
+        return [self.launch(inputs[start : start + most]) for start in range(0, len(inputs), most)]
+
+    def collect_all(self, launched: Sequence[LaunchedBatch]) -> list[Detections]:
+        """Return the detections of launched batches, one after the other."""
         return [found for batch in launched for found in self.collect(batch)]
 
     def launch(self, inputs: Sequence[DeviceInput]) -> LaunchedBatch:
@@ -140,6 +147,10 @@ class DeviceDetector:
             if more is None:
                 return [read_result(result, config) for result, config in zip(results, configs, strict=True)]
             batch = self.engine.launch(batch.inputs, more)
+
+    def close(self) -> None:
+        """Give the device's memory back; the detector must not be used any more."""
+        self.engine.close()
 
     def warm_up(self, size_hw: tuple[int, int] = (480, 640), *, largest_batch: int = BATCH_BUCKETS[-1]) -> None:
         """Run black pictures in batches of each bucket until their graphs are recorded, so that no request waits for

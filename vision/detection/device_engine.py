@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 
@@ -143,6 +144,11 @@ class DeviceEngine:
                     raise
             # Buffers and graphs of other shapes had taken what this batch needs.
             return self._enqueue(inputs, effort)
+
+    def close(self) -> None:
+        """Give up what was recorded, which refers to this engine and so would outlive it."""
+        with self._turn, suppress(RuntimeError):  # a lost device takes nothing back
+            self._calls.clear()
 
     def _enqueue(self, inputs: tuple[DeviceInput, ...], effort: Effort) -> LaunchedBatch:
         with device_memory(f"a batch of {len(inputs)}"), torch.inference_mode(), torch.cuda.stream(self._stream):
