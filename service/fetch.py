@@ -2,21 +2,32 @@
 
 An address is a way into the operator's own network, so only http and https to allowed hosts are fetched, the host's
 addresses are resolved once, each must be public, and the connection goes to the checked address itself: a name that
-changes its mind between check and connection gains nothing. Redirects are followed by the same rules.
+changes its mind between check and connection gains nothing. Redirects are followed by the same rules. All of it, from
+the name to the last byte, ends at the request's deadline.
 """
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from service.errors import BodyTooLargeError, ForbiddenError, InvalidParameterError, ServiceError
+from service.errors import (
+    BodyTooLargeError,
+    CancelledWorkError,
+    DeadlineError,
+    ForbiddenError,
+    InvalidParameterError,
+    ServiceError,
+)
+from service.timed_socket import TimedSocket, time_left
 
 THREADS = 8
 MAX_REDIRECTS = 3
@@ -25,7 +36,15 @@ _CHUNK = 64 << 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PORTS = {"http": 80, "https": 443}
 
+# What the internet has given out of IPv6; all else is of a site, wraps an IPv4 address in ways long given up, or is
+# nobody's. NAT64 translates its addresses to the IPv4 address in their last 32 bits.
+_GLOBAL_IPV6 = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Of protocols and no hosts: python counts some of these (a dummy address, anycast) as public.
+_PROTOCOL_IPV4 = ipaddress.IPv4Network("192.0.0.0/24")
+
 Resolver = Callable[[str, int], list[str]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class FetchFailedError(ServiceError):
@@ -48,13 +67,12 @@ def is_public(address: str) -> bool:
     """
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address):
-        parsed = parsed.ipv4_mapped or parsed.sixtofour or parsed
-        if isinstance(parsed, ipaddress.IPv6Address) and parsed in _NAT64:
+        if parsed in _NAT64:
             parsed = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
-    return parsed.is_global and not parsed.is_multicast
-
-
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+        else:
+            parsed = parsed.ipv4_mapped or parsed.sixtofour or parsed
+    is_given_out = parsed in _GLOBAL_IPV6 if parsed.version == 6 else parsed not in _PROTOCOL_IPV4
+    return is_given_out and parsed.is_global and not parsed.is_multicast
 
 
 class ImageFetcher:
@@ -85,6 +103,11 @@ class ImageFetcher:
         """End the threads."""
         self.pool.shutdown(wait=False, cancel_futures=True)
 
+    def require_hosts(self) -> None:
+        """Raise ForbiddenError where fetching is off."""
+        if not self.hosts:
+            raise ForbiddenError("this server fetches no addresses; send the picture itself as the body")
+
     def check(self, address: str) -> SplitResult:
         """Return the parts of an address that may be asked.
 
@@ -92,8 +115,7 @@ class ImageFetcher:
             ForbiddenError: fetching is off, or the host is not allowed.
             InvalidParameterError: no address of the web.
         """
-        if not self.hosts:
-            raise ForbiddenError("this server fetches no addresses; send the picture itself as the body")
+        self.require_hosts()
         try:
             parts = urlsplit(address)
             port = parts.port or _PORTS[parts.scheme]
@@ -111,19 +133,57 @@ class ImageFetcher:
             )
         return parts
 
-    def fetch(self, address: str, timeout_s: float) -> bytes:
-        """Return what is at the address; blocks, so call it in the pool.
+    async def get(self, address: str, deadline: float, receive: Receive | None = None) -> bytes:
+        """Return what is at the address.
+
+        A thread that resolves a name cannot be interrupted: the wait for it ends at the deadline all the same, and what
+        has not begun by then does not begin.
+
+        Args:
+            address: of the picture.
+            deadline: on the monotonic clock, seconds.
+            receive: gives the messages of the request, whose body is read: it is watched for a client that goes away.
 
         Raises:
+            CancelledWorkError: the client went away. Otherwise as ``fetch``.
+        """
+        self.check(address)
+        work = asyncio.get_running_loop().run_in_executor(self.pool, self.fetch, address, deadline)
+        watch = None if receive is None else asyncio.ensure_future(_disconnect(receive))
+        try:
+            waits: list[asyncio.Future[Any]] = [work] if watch is None else [work, watch]
+            left_s = max(0.0, deadline - time.monotonic())
+            await asyncio.wait(waits, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            if watch is not None and watch.done():
+                raise CancelledWorkError("the client went away before its picture was fetched")
+            raise _too_slow(address)
+        finally:
+            # Of a thread that is at work, nobody is left to hear.
+            work.cancel()
+            if watch is not None:
+                watch.cancel()
+
+    def fetch(self, address: str, deadline: float) -> bytes:
+        """Return what is at the address; blocks, so call it in the pool.
+
+        Args:
+            address: of the picture.
+            deadline: on the monotonic clock, seconds.
+
+        Raises:
+            DeadlineError: it is not here by then.
             FetchFailedError: the host cannot be reached, answers with an error, or redirects without end.
             BodyTooLargeError: more bytes than allowed. Otherwise as ``check``.
         """
-        deadline = time.monotonic() + timeout_s
         for _ in range(MAX_REDIRECTS + 1):
             parts = self.check(address)
             try:
                 answer = self._ask(parts, deadline)
             except (OSError, http.client.HTTPException) as exc:
+                if isinstance(exc, TimeoutError) and time.monotonic() >= deadline:
+                    raise _too_slow(address) from exc
                 raise FetchFailedError(
                     f"{parts.hostname} must answer with a picture, it did not ({type(exc).__name__}); check the address"
                 ) from exc
@@ -136,7 +196,7 @@ class ImageFetcher:
         """Return the body, or where a redirect leads."""
         sock = self._connect(parts, deadline)
         connection = http.client.HTTPConnection(parts.hostname or "", _PORTS[parts.scheme])
-        connection.sock = sock
+        connection.sock = TimedSocket(sock, deadline)  # all of a socket that it uses
         try:
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("GET", path, headers={"Accept": "image/*", "User-Agent": "stride32"})
@@ -148,33 +208,34 @@ class ImageFetcher:
                 raise FetchFailedError(
                     f"{parts.hostname} must answer with a picture, it answered {response.status}; check the address"
                 )
-            return self._read(sock, response, deadline)
+            return self._read(response)
         finally:
             connection.close()
+            sock.close()
 
     def _connect(self, parts: SplitResult, deadline: float) -> socket.socket:
         """Return a connection to an address that was checked, and that is connected to as checked."""
         host, port = parts.hostname or "", _PORTS[parts.scheme]
+        time_left(deadline)  # requests that waited for a thread until now ask nobody
         addresses = self._resolver(host, port)
         if not addresses or not all(self._allowed(address) for address in addresses):
             raise ForbiddenError("the host of url must have public addresses only, it has others; send the picture")
-        sock = socket.create_connection((addresses[0], port), timeout=_left(deadline))
+        sock = socket.create_connection((addresses[0], port), timeout=time_left(deadline))
         if parts.scheme == "http":
             return sock
         try:
+            # The timeout of a handshake is that of the whole.
+            sock.settimeout(time_left(deadline))
             return ssl.create_default_context().wrap_socket(sock, server_hostname=host)
         except BaseException:
             sock.close()
             raise
 
-    def _read(self, sock: socket.socket, response: http.client.HTTPResponse, deadline: float) -> bytes:
-        """Return the body within the limits of size and time."""
+    def _read(self, response: http.client.HTTPResponse) -> bytes:
+        """Return the body within the limit of size."""
         pieces: list[bytes] = []
         received = 0
         while True:
-            # The deadline holds for the whole, or a host that drips bytes would hold a thread for ever.
-            # (The connection forgets its socket when the answer ends it, so the socket is held here.)
-            sock.settimeout(_left(deadline))
             chunk = response.read1(_CHUNK)
             if not chunk:
                 return b"".join(pieces)
@@ -184,9 +245,12 @@ class ImageFetcher:
                 raise BodyTooLargeError(f"the picture at url must have at most {self.max_bytes} bytes, it has more")
 
 
-def _left(deadline: float) -> float:
-    """Return the seconds left; raises TimeoutError when none are."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("too slow")
-    return left
+async def _disconnect(receive: Receive) -> None:
+    """Return when the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _too_slow(address: str) -> DeadlineError:
+    host = urlsplit(address).hostname
+    return DeadlineError(f"the picture must come from {host} in time, it did not; send it itself, or wait longer")

@@ -5,9 +5,9 @@ A request gets its place in the queue before its body is read, and gives it back
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import orjson
@@ -31,7 +31,7 @@ from service.registry import ModelEntry
 from service.routes.descriptions import describe_image_route
 from service.sessions.bodies import read_body as read_small_body
 from service.state import Service, service_of
-from service.uploads import content_length, read_image_body
+from service.uploads import enter_upload, read_image_body
 from vision.classification.config import ClassifierConfig
 from vision.detection.config import DetectorConfig
 from vision.segmentation.config import SegmenterConfig
@@ -43,6 +43,8 @@ router = APIRouter(tags=["images"])
 MAX_ADDRESS_BODY = MAX_ADDRESS + 100
 
 Content = bytes | Mapping[str, Any]
+# Up to so many, JSON is written on the spot in about a third of a millisecond; more would hold up the event loop.
+FEW_DETECTIONS, FEW_EMBEDDINGS = 300, 6
 
 
 @router.post("/v1/detect", **describe_image_route("detect", DetectParameters))
@@ -59,7 +61,9 @@ async def detect(request: Request) -> Response:
             return draw(answer.frame, result, answer.class_names, form)
         return {"detections": convert.detections_json(answer.value, answer.class_names)}
 
-    return await answer_picture(request, entry, parameters, options, form, finish)
+    return await answer_picture(
+        request, entry, parameters, options, form, finish, is_slow=lambda found: len(found) > FEW_DETECTIONS
+    )
 
 
 @router.post("/v1/segment", **describe_image_route("segment", SegmentParameters))
@@ -83,7 +87,7 @@ async def segment(request: Request) -> Response:
         result = FrameResult(0, size_hw=answer.size_hw, segmentation=answer.value)
         return draw(answer.frame, result, answer.value.class_names, form)
 
-    return await answer_picture(request, entry, parameters, options, form, finish, slow=True)
+    return await answer_picture(request, entry, parameters, options, form, finish, is_slow=lambda _: True)
 
 
 @router.post("/v1/classify", **describe_image_route("classify", ClassifyParameters))
@@ -121,7 +125,9 @@ async def embed(request: Request) -> Response:
             "embeddings": answer.value.tolist(),
         }
 
-    return await answer_picture(request, entry, parameters, boxes, form, finish)
+    return await answer_picture(
+        request, entry, parameters, boxes, form, finish, is_slow=lambda rows: len(rows) > FEW_EMBEDDINGS
+    )
 
 
 # What the border of the app answers itself, past the framework's stack.
@@ -150,58 +156,69 @@ async def answer_picture(
     form: Form,
     finish: Callable[[Answer], Content],
     *,
-    slow: bool = False,
+    is_slow: Callable[[Any], bool] | None = None,
 ) -> Response:
     """Read the picture, ask the model, and return the answer in its form.
 
     Args:
         request, entry, parameters, options, form: of the question.
         finish: from the model's answer to the encoded picture, or to what the JSON says beside model and size.
-        slow: ``finish`` takes milliseconds even for JSON, and belongs into a thread.
+        is_slow: says of the model's answer whether its JSON takes milliseconds, too, and belongs into a thread.
     """
     service = service_of(request)
     began = time.monotonic()
     timeout_s = parameters.timeout_s(service.settings.request_timeout_s)
     # A model that is not loaded needs no upload; the lease that counts is taken when the picture is here.
     entry.acquire().release()
-    with service.admission.enter(content_length(request)) as ticket:
+    with enter_upload(request, service.admission) as ticket:
         try:
             body = await read_picture(request, service, ticket, timeout_s)
-            answer = await service.inference.ask(
+            ticket.arrived()
+            arrived = time.monotonic()
+            asking = service.inference.ask(
                 entry,
                 body,
                 options,
                 ticket=ticket,
-                timeout_s=timeout_s - (time.monotonic() - began),
+                timeout_s=timeout_s - (arrived - began),
                 request=request,
                 keep_frame=form is not Form.JSON,
             )
+            del body  # or it would be held until the answer
+            answer = await asking
+            request.scope["state"]["timings_ms"] = answer.timings_ms  # for traces
+            post = time.monotonic()
+            if form is Form.JSON and not (is_slow is not None and is_slow(answer.value)):
+                content = write_answer(entry, answer, finish)
+            else:
+                writing = partial(write_answer, entry, answer, finish)
+                content = await service.inference.write(writing, timeout_s - (post - began))
         except ServiceError as exc:
             count_refusal(service, exc)
             raise
-        request.scope["state"]["timings_ms"] = answer.timings_ms  # for traces
-        post = time.monotonic()
-        if slow or form is not Form.JSON:
-            loop = asyncio.get_running_loop()
-            content = await loop.run_in_executor(service.inference.pool, finish, answer)
-        else:
-            content = finish(answer)
     now = time.monotonic()
     entry.metrics.finished(now - post)
-    service.admission.observe(now - began)
+    service.admission.observe(now - arrived)
+    return Response(content, media_type=form)
+
+
+def write_answer(entry: ModelEntry, answer: Answer, finish: Callable[[Answer], Content]) -> bytes:
+    """Return the body of an answer: the picture that ``finish`` makes, or JSON."""
+    content = finish(answer)
     if isinstance(content, bytes):
-        return Response(content, media_type=form)
+        return content
     reply = {
         "model": entry.name,
         "image": convert.image_size(answer.size_hw),
         **content,
         "timings_ms": answer.timings_ms,
     }
-    return Response(orjson.dumps(reply), media_type="application/json")
+    return orjson.dumps(reply)
 
 
 async def read_picture(request: Request, service: Service, ticket: Ticket, timeout_s: float) -> bytes:
     """Return the encoded picture: the body, a part of it, or what is at the address that a JSON body names."""
+    deadline = time.monotonic() + timeout_s
     body_s = min(service.settings.body_timeout_s, timeout_s)
     try:
         if not request.headers.get("content-type", "").startswith("application/json"):
@@ -216,14 +233,12 @@ async def read_picture(request: Request, service: Service, ticket: Ticket, timeo
         raise DeadlineError(
             f"the answer was wanted within {1000 * timeout_s:g} ms, the body was not read by then; wait longer"
         ) from None
-    fetcher = service.fetcher
-    fetcher.check(address)
-    picture = await asyncio.get_running_loop().run_in_executor(fetcher.pool, fetcher.fetch, address, body_s)
+    picture = await service.fetcher.get(address, deadline, request.receive)
     ticket.grow(len(picture))
     return picture
 
 
-def picture_address(body: bytes) -> str:
+def picture_address(body: bytes | bytearray) -> str:
     """Return the address in ``{"url": "https://..."}``; raises InvalidParameterError."""
     try:
         value = orjson.loads(body)
