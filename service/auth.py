@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from service.connections import client_key
 from service.errors import ForbiddenError, RateLimitedError, UnauthorizedError
+from service.result_links import ResultLinks
 from service.settings import MAX_KEY_LENGTH, Settings
 
 ANONYMOUS = "anonymous"
@@ -49,6 +51,7 @@ class Authenticator:
         self._users = _digests(key.get_secret_value() for key in settings.api_keys)
         self._admins = _digests(key.get_secret_value() for key in settings.admin_keys)
         self.required = bool(self._users)
+        self.links = ResultLinks(_id_of(digest) for digest in (*self._users, *self._admins))
         self._rate = settings.rate_limit
         self._burst = float(settings.rate_burst or max(1.0, 2 * settings.rate_limit))
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
@@ -60,6 +63,17 @@ class Authenticator:
             UnauthorizedError: a key is needed and there is none, or it is not known.
         """
         return self._caller(_key_of(headers))
+
+    def identify_link(self, scope: Scope, headers: Mapping[str, str]) -> Caller | None:
+        """Return who was given the signed address of a request that has no key; None where it is not signed.
+
+        Raises:
+            UnauthorizedError: the signature is not valid.
+        """
+        if _key_of(headers) is not None:
+            return None
+        key_id = self.links.key_id_of(scope["method"], scope["path"], scope["query_string"])
+        return None if key_id is None else Caller(key_id, is_admin=False)
 
     def identify_websocket(self, headers: Mapping[str, str]) -> Caller:
         """Return who opens a WebSocket: by header, or by a subprotocol ``key.<base64url>``, for browsers cannot set
@@ -75,12 +89,45 @@ class Authenticator:
                     key = ""
         return self._caller(key)
 
+    def admit(self, scope: Scope, headers: Mapping[str, str]) -> Caller:
+        """Return who sends a request or opens a WebSocket, and count it.
+
+        Raises:
+            UnauthorizedError: the key, or the signature of the address, is needed and not known. It counts for the
+                client's address, so that keys cannot be tried at any rate.
+            RateLimitedError: more requests than allowed.
+        """
+        try:
+            if scope["type"] == "websocket":
+                caller = self.identify_websocket(headers)
+            else:
+                caller = self.identify_link(scope, headers) or self.identify(headers)
+        except UnauthorizedError:
+            self.check_rate(scope, None)
+            raise
+        self.check_rate(scope, caller)
+        return caller
+
+    def check_rate(self, scope: Scope, caller: Caller | None) -> None:
+        """Count a request, or a frame of a WebSocket, for its key, or for its address where there is no key.
+
+        Raises:
+            RateLimitedError: more than allowed.
+        """
+        if not self._rate:
+            return
+        if caller is not None and caller.key_id != ANONYMOUS:
+            self.take(caller.key_id)
+        else:
+            # One host may own a whole /64 of IPv6, and would otherwise have as many buckets as it likes.
+            self.take(client_key(client_address(scope)))
+
     def require_admin(self, caller: Caller) -> None:
         """Raise ForbiddenError unless the caller may change models."""
         if not caller.is_admin:
             raise ForbiddenError("models are loaded and unloaded with an admin key, this one is none; ask the operator")
 
-    def check_rate(self, name: str) -> None:
+    def take(self, name: str) -> None:
         """Take one request from the bucket of a key or address; raises RateLimitedError when it is empty."""
         if not self._rate:
             return
@@ -107,7 +154,8 @@ class Authenticator:
             return Caller(ANONYMOUS, is_admin=not self._admins)
         if not self.required and not self._admins:
             return Caller(ANONYMOUS, is_admin=True)
-        digest = hashlib.sha256(key[:MAX_KEY_LENGTH].encode()).digest()
+        # What is too long to be a key is none, and not the key that it may begin with.
+        digest = hashlib.sha256((key if len(key) <= MAX_KEY_LENGTH else "").encode()).digest()
         is_admin, is_user = _contains(self._admins, digest), _contains(self._users, digest)
         if not is_admin and not is_user and self.required:
             raise UnauthorizedError(
@@ -117,7 +165,7 @@ class Authenticator:
         if not is_admin and not is_user:
             return Caller(ANONYMOUS, is_admin=False)
         # Without admin keys every key may do everything.
-        return Caller(digest.hex()[:16], is_admin=is_admin or not self._admins)
+        return Caller(_id_of(digest), is_admin=is_admin or not self._admins)
 
 
 def client_address(scope: Scope) -> str:
@@ -142,6 +190,10 @@ def _key_of(headers: Mapping[str, str]) -> str | None:
 
 def _digests(keys: Iterable[str]) -> tuple[bytes, ...]:
     return tuple(hashlib.sha256(key.encode()).digest() for key in keys)
+
+
+def _id_of(digest: bytes) -> str:
+    return digest.hex()[:16]
 
 
 def _contains(known: tuple[bytes, ...], digest: bytes) -> bool:

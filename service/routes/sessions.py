@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from fastapi import APIRouter, Request, Response, WebSocket
 
-from service.auth import client_address
 from service.errors import (
     ForbiddenError,
     QueueFullError,
+    RateLimitedError,
     ServiceError,
     UnauthorizedError,
 )
@@ -210,21 +210,27 @@ async def stream_frames(websocket: WebSocket, session_id: str) -> None:
     # Accepted before it is refused: browsers show their pages the code of a closed socket, of a refused one nothing.
     await websocket.accept(subprotocol=PROTOCOL if is_offered else None)
     try:
-        caller = service.authenticator.identify_websocket(websocket.headers)
-        service.authenticator.check_rate(
-            caller.key_id if service.authenticator.required else client_address(websocket.scope)
-        )
+        caller = service.authenticator.admit(websocket.scope, websocket.headers)
         session = store.get(session_id, caller.key_id)
     except ServiceError as exc:
         service.metrics.rejected(exc.error_code)
         await websocket.close(_CLOSE_CODES.get(type(exc), POLICY), _reason(exc))
         return
+
+    def count_frame() -> None:
+        try:
+            service.authenticator.check_rate(websocket.scope, caller)
+        except RateLimitedError as exc:
+            service.metrics.rejected(exc.error_code)
+            raise
+
     stream = FrameStream(
         websocket,
         session,
         draining=store.draining,
         max_bytes=store.settings.max_body_bytes,
         enter=service.admission.enter,
+        count_frame=count_frame,
     )
     await stream.run()
 

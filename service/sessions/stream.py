@@ -58,6 +58,7 @@ class FrameStream:
         draining: set when the server is going down.
         max_bytes: largest picture.
         enter: gives a picture of so many bytes its place in the server's queue, or raises QueueFullError.
+        count_frame: counts a frame as a request of its sender, or raises RateLimitedError.
         send_timeout_s: how long a client may take to read one answer.
     """
 
@@ -69,6 +70,7 @@ class FrameStream:
         draining: asyncio.Event,
         max_bytes: int,
         enter: Callable[[int], Place] | None = None,
+        count_frame: Callable[[], None] | None = None,
         send_timeout_s: float = SEND_TIMEOUT_S,
     ) -> None:
         self._websocket = websocket
@@ -76,6 +78,7 @@ class FrameStream:
         self._draining = draining
         self._max_bytes = max_bytes
         self._enter = enter
+        self._count_frame = count_frame
         self._send_timeout_s = send_timeout_s
         self._replaced = asyncio.Event()
         self._unanswered = 0
@@ -148,10 +151,14 @@ class FrameStream:
 
     def _take(self, picture: bytes, header: FrameHeader | Exception | None) -> FrameTicket | Refusal:
         """Hand a picture to the session, or say why not."""
-        if isinstance(header, Exception):
-            return Refusal(header, None)
-        sequence, timestamp_s = (None, None) if header is None else (header.sequence, header.timestamp_s)
+        sequence, timestamp_s = None, None
+        if isinstance(header, FrameHeader):
+            sequence, timestamp_s = header.sequence, header.timestamp_s
         try:
+            if self._count_frame is not None:
+                self._count_frame()
+            if isinstance(header, Exception):
+                return Refusal(header, None)
             if self._draining.is_set():
                 raise UnavailableError("this server is going down; go on at another", code="draining")
             place = None if self._enter is None else self._enter(len(picture))

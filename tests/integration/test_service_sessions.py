@@ -287,6 +287,27 @@ def test_snapshots_over_http(detector: SquareDetector, tmp_path: Path) -> None:
     run(test, tmp_path, embedder="reid-lite")
 
 
+def test_frames_of_a_websocket_count_as_requests(detector: SquareDetector, tmp_path: Path) -> None:
+    async def test(server: Server) -> None:
+        session = await server.open()
+        async with server.stream(session) as socket:
+            await receive(socket)
+            for step in range(3):
+                await socket.send(png(step))
+            answers = [await receive(socket) for _ in range(3)]
+            assert [answer["type"] for answer in answers] == ["result", "result", "error"]
+            assert answers[2]["error"]["code"] == "rate_limited"
+        status, _, row = await server.request("GET", f"/v1/sessions/{session}")
+        assert (status, row["error"]["code"]) == (429, "rate_limited")
+        async with server.stream(session) as socket:
+            assert await closed_with(socket) == 1008
+        _, _, metrics = await server.request("GET", "/metrics")
+        assert 'stride32_rejects_total{reason="rate_limited"} 3.0' in metrics.decode()
+
+    # The session, the handshake, and two frames.
+    run(test, tmp_path, rate_limit=0.001, rate_burst=4)
+
+
 def test_a_session_over_a_websocket(detector: SquareDetector, tmp_path: Path) -> None:
     async def test(server: Server) -> None:
         session = await server.open()

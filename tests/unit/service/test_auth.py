@@ -11,9 +11,10 @@ import pytest
 from service import auth
 from service.auth import ANONYMOUS, Authenticator
 from service.errors import ForbiddenError, RateLimitedError, UnauthorizedError
-from service.settings import Settings
+from service.settings import MAX_KEY_LENGTH, Settings
 
 ALICE, BOB, ADMIN = "alice-0123456789abcdef", "bob-0123456789abcdef", "admin-0123456789abcdef"
+LONGEST = "k" * MAX_KEY_LENGTH
 
 
 class Clock:
@@ -59,16 +60,21 @@ def test_key_comes_in_either_header(headers: dict[str, str]) -> None:
         {"x-api-key": ALICE + "x"},
         {"x-api-key": "ä" * 20},
         {"x-api-key": "x" * 100_000},
+        {"x-api-key": LONGEST + "x"},
+        {"authorization": f"Bearer {LONGEST} and more"},
         {"authorization": ALICE},
         {"authorization": f"Basic {ALICE}"},
         {"authorization": "Bearer"},
         {"authorization": f"Bearer {ALICE},{BOB}"},
     ],
-    ids=["none", "empty", "short", "long", "not ASCII", "huge", "no scheme", "basic", "no key", "two keys"],
+    ids=[
+        *("none", "empty", "short", "long", "not ASCII", "huge", "longest and one", "longest and more"),
+        *("no scheme", "basic", "no key", "two keys"),
+    ],
 )
 def test_no_key_or_another_is_refused(headers: dict[str, str]) -> None:
     with pytest.raises(UnauthorizedError) as refused:
-        authenticator(api_keys=(ALICE, BOB)).identify(headers)
+        authenticator(api_keys=(ALICE, BOB, LONGEST)).identify(headers)
     assert refused.value.headers["WWW-Authenticate"].startswith("Bearer")
     assert ALICE not in str(refused.value)
 
@@ -153,54 +159,110 @@ def test_rate_lets_a_burst_through_and_then_so_many_a_second() -> None:
     clock = Clock()
     own = authenticator(clock, rate_limit=2.0, rate_burst=3)
     for _ in range(3):
-        own.check_rate("a")
+        own.take("a")
     with pytest.raises(RateLimitedError) as refused:
-        own.check_rate("a")
+        own.take("a")
     assert refused.value.headers == {"Retry-After": "1"}
-    own.check_rate("b")  # somebody else
+    own.take("b")  # somebody else
     clock.now += 0.5
-    own.check_rate("a")
+    own.take("a")
     with pytest.raises(RateLimitedError):
-        own.check_rate("a")
+        own.take("a")
     clock.now += 1000.0
     for _ in range(3):  # a long rest saves up no more than the burst
-        own.check_rate("a")
+        own.take("a")
     with pytest.raises(RateLimitedError):
-        own.check_rate("a")
+        own.take("a")
 
 
 def test_refused_requests_do_not_put_off_the_next_one() -> None:
     clock = Clock()
     own = authenticator(clock, rate_limit=1.0, rate_burst=1)
-    own.check_rate("a")
+    own.take("a")
     for _ in range(9):
         clock.now += 0.1
         with pytest.raises(RateLimitedError):
-            own.check_rate("a")
+            own.take("a")
     clock.now += 0.11
-    own.check_rate("a")
+    own.take("a")
 
 
 def test_slow_rate_says_how_long_to_wait() -> None:
     own = authenticator(rate_limit=0.1, rate_burst=1)
-    own.check_rate("a")
+    own.take("a")
     with pytest.raises(RateLimitedError) as refused:
-        own.check_rate("a")
+        own.take("a")
     assert refused.value.headers == {"Retry-After": "10"}
 
 
 def test_no_rate_is_no_limit() -> None:
     own = authenticator()
     for _ in range(1000):
-        own.check_rate("a")
+        own.take("a")
 
 
 def test_buckets_of_strangers_do_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "MAX_BUCKETS", 10)
     own = authenticator(rate_limit=1.0)
     for number in range(100):
-        own.check_rate(str(number))
+        own.take(str(number))
     assert len(own._buckets) == 10
+
+
+def test_the_longest_key_is_one() -> None:
+    own = authenticator(api_keys=(LONGEST,))
+    assert own.identify({"x-api-key": LONGEST}).key_id != ANONYMOUS
+
+
+RESULT = {"method": "GET", "path": "/v1/jobs", "query_string": b""}
+
+
+def scope_of(address: str | None, kind: str = "http") -> dict[str, Any]:
+    return {"type": kind, "client": None if address is None else (address, 4711), **RESULT}
+
+
+def test_keys_cannot_be_tried_faster_than_requests_may_come() -> None:
+    own = authenticator(api_keys=(ALICE,), rate_limit=1.0, rate_burst=3)
+    for kind in ("http", "websocket", "http"):
+        with pytest.raises(UnauthorizedError):
+            own.admit(scope_of("192.0.2.1", kind), {"x-api-key": "wrong"})
+    with pytest.raises(RateLimitedError):
+        own.admit(scope_of("192.0.2.1"), {"x-api-key": "wrong"})
+    with pytest.raises(RateLimitedError):
+        own.admit(scope_of("192.0.2.1"), {})
+    # The key's own requests are its own, also from there; and other addresses are others.
+    assert own.admit(scope_of("192.0.2.1"), {"x-api-key": ALICE}) == own.identify({"x-api-key": ALICE})
+    with pytest.raises(UnauthorizedError):
+        own.admit(scope_of("192.0.2.2"), {"x-api-key": "wrong"})
+
+
+def test_a_key_has_one_rate_from_all_its_addresses() -> None:
+    own = authenticator(api_keys=(ALICE,), rate_limit=1.0, rate_burst=2)
+    for address in ("192.0.2.1", "192.0.2.2"):
+        own.admit(scope_of(address), {"x-api-key": ALICE})
+    with pytest.raises(RateLimitedError):
+        own.admit(scope_of("192.0.2.3"), {"x-api-key": ALICE})
+
+
+@pytest.mark.parametrize(
+    ("addresses", "are_one"),
+    [
+        (("2001:db8:1:2::1", "2001:db8:1:2:ffff::9"), True),
+        (("2001:db8:1:2::1", "2001:db8:1:3::1"), False),
+        (("192.0.2.1", "::ffff:192.0.2.1"), True),
+        (("192.0.2.1", "192.0.2.2"), False),
+        ((None, None), True),
+    ],
+    ids=["a /64", "two of them", "mapped", "two hosts", "a Unix socket"],
+)
+def test_one_host_has_one_rate_whatever_addresses_it_takes(addresses: tuple[str | None, ...], are_one: bool) -> None:
+    own = authenticator(rate_limit=1.0, rate_burst=1)
+    own.admit(scope_of(addresses[0]), {})
+    if are_one:
+        with pytest.raises(RateLimitedError):
+            own.admit(scope_of(addresses[1]), {})
+    else:
+        own.admit(scope_of(addresses[1]), {})
 
 
 def test_keys_stand_in_no_repr() -> None:

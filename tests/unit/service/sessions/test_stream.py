@@ -10,7 +10,7 @@ import orjson
 import pytest
 from square_streams import SquareBuilder, png, square_store
 
-from service.errors import QueueFullError
+from service.errors import QueueFullError, RateLimitedError
 from service.sessions.session import Session
 from service.sessions.store import SessionStore
 from service.sessions.stream import FrameStream
@@ -280,5 +280,37 @@ def test_a_frame_without_a_place_in_the_servers_queue_is_refused(
         client.leave()
         await task
         assert session.next_sequence == 0
+
+    asyncio.run(run())
+
+
+def test_frames_beyond_the_rate_are_refused_in_their_turn_whatever_their_header(
+    builder: SquareBuilder, pool: ThreadPoolExecutor
+) -> None:
+    async def run() -> None:
+        store, session = await opened(builder, pool)
+        client, left = Client(), 1
+
+        def count_frame() -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise RateLimitedError("too many", retry_after_s=3)
+
+        task = serve(store, session, client, count_frame=count_frame)
+        await client.answer()
+        client.send(png(0))
+        client.send({"type": "frame", "sequence": 7})
+        client.send(png(1))
+        client.send("no header")
+        client.send(png(2))
+        answers = [await client.answer() for _ in range(3)]
+        assert [answer["type"] for answer in answers] == ["result", "error", "error"]
+        assert [answer["credit"] for answer in answers] == [1, 1, 1]
+        assert {answer["error"]["code"] for answer in answers[1:]} == {"rate_limited"}
+        assert answers[1]["sequence"] == 7
+        client.leave()
+        await task
+        assert session.next_sequence == 1
 
     asyncio.run(run())
