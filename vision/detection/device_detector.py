@@ -33,10 +33,15 @@ log = logging.getLogger(__name__)
 # Height and width of what cameras and telephones send most; other sizes get their graphs when they have come a few
 # times.
 COMMON_SIZES = ((480, 640), (720, 1280))
+# Scores below this let so much noise through that a batch needs other buffers than all the rest.
+LOW_SCORE = 0.05
 
 
 class DeviceDetector:
     """Runs an AnchorDetectorNetwork on a device. Safe to share by threads, of which one at a time launches a batch.
+
+    Inputs that ask for another long side than the detector has, or for lower scores than both it and LOW_SCORE have,
+    are odd: they run in batches of their own and without graphs, so that those of everybody else stay as they are.
 
     Args:
         network: in evaluation mode; it is moved to the device and must not be used elsewhere.
@@ -76,7 +81,7 @@ class DeviceDetector:
         self._own_long_side = long_side
         self._multiple = multiple
         self._uploader = PictureUploader(device)
-        self._effort = EffortMemory()
+        self._effort, self._odd_effort = EffortMemory(), EffortMemory()
 
     def prepare(self, frame: Frame, config: DetectorConfig | None = None) -> DeviceInput:
         """Return a frame as it travels to the device, with thresholds of its own if given; any thread may call it.
@@ -86,9 +91,12 @@ class DeviceDetector:
         """
         config = config or self.config
         wanted = wanted_labels(config.classes, self.class_names)
-        letterbox = fit_frame(frame, config.long_side or self._own_long_side, self._multiple)
+        own_side = self.config.long_side or self._own_long_side
+        long_side = config.long_side or self._own_long_side
+        is_odd = long_side != own_side or config.score_floor < min(self.config.score_floor, LOW_SCORE)
+        letterbox = fit_frame(frame, long_side, self._multiple)
         settings = settings_row(config, letterbox, wanted, len(self.class_names))
-        return DeviceInput(self._uploader.upload(frame.image), letterbox, config, settings)
+        return DeviceInput(self._uploader.upload(frame.image), letterbox, config, settings, is_odd)
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the detections of each frame, best first, in pixels of that frame; frames of any sizes."""
@@ -129,24 +137,25 @@ class DeviceDetector:
                 f"a batch must be 1 to {BATCH_BUCKETS[-1]} inputs of one shape_key, got {len(inputs)} of "
                 f"{len({item.shape_key for item in inputs})}; group them first"
             )
-        return self.engine.launch(tuple(inputs), self._effort.current)
+        is_odd = inputs[0].is_odd
+        return self.engine.launch(tuple(inputs), self._memory_of(is_odd).current, keep=not is_odd)
 
     def collect(self, batch: LaunchedBatch) -> list[Detections]:
         """Return the detections of a launched batch, in the order of its inputs, once the device is done.
 
-        A batch with more candidates than it was given room for is decoded again with more; later ones get that at once.
+        A batch with more candidates than it was given room for is decoded again with more; when that happens more than
+        a few times, later ones get it at once.
         """
-        while True:
-            if batch.finished is not None:
-                batch.finished.synchronize()
-            places = np.argsort(batch.order)  # where in the batch each input lies
-            results: list[FloatArray] = list(batch.results.numpy()[places])
-            configs = [item.config for item in batch.inputs]
-            self._effort.note(needed_width(results, configs))
-            more = needed_effort(results, configs, batch.effort)
-            if more is None:
-                return [read_result(result, config) for result, config in zip(results, configs, strict=True)]
-            batch = self.engine.launch(batch.inputs, more)
+        configs = [item.config for item in batch.inputs]
+        results = wait_for_results(batch)
+        self._memory_of(batch.inputs[0].is_odd).note(needed_width(results, configs))
+        while (more := needed_effort(results, configs, batch.effort)) is not None:
+            batch = self.engine.launch(batch.inputs, more, keep=False)
+            results = wait_for_results(batch)
+        return [read_result(result, config) for result, config in zip(results, configs, strict=True)]
+
+    def _memory_of(self, is_odd: bool) -> EffortMemory:
+        return self._odd_effort if is_odd else self._effort
 
     def close(self) -> None:
         """Give the device's memory back; the detector must not be used any more."""
@@ -156,9 +165,10 @@ class DeviceDetector:
         """Run black pictures in batches of each bucket until their graphs are recorded, so that no request waits for
         it."""
         frame = self.prepare(Frame(np.zeros((*size_hw, 3), np.uint8)))
-        for bucket in (size for size in BATCH_BUCKETS if size <= largest_batch):
-            for _ in range(5 if self.engine.uses_graphs else 1):
-                self.detect_prepared([frame] * bucket)
+        with self.engine.starting():
+            for bucket in (size for size in BATCH_BUCKETS if size <= largest_batch):
+                for _ in range(5 if self.engine.uses_graphs else 1):
+                    self.detect_prepared([frame] * bucket)
 
     def start_up(self, sizes_hw: Sequence[tuple[int, int]] = COMMON_SIZES) -> int:
         """Return the batch cap for pictures of any of these sizes, all of whose graphs are recorded on the way."""
@@ -181,7 +191,16 @@ class DeviceDetector:
     ) -> BatchTuning:
         """Return the batch size from which pictures of a size go no faster or find no memory; warms up on the way."""
         frame = self.prepare(Frame(np.zeros((*size_hw, 3), np.uint8)))
-        return tune_batch(lambda batch: self.detect_prepared([frame] * batch), buckets=buckets, repeats=repeats)
+        with self.engine.starting():
+            return tune_batch(lambda batch: self.detect_prepared([frame] * batch), buckets=buckets, repeats=repeats)
+
+
+def wait_for_results(batch: LaunchedBatch) -> list[FloatArray]:
+    """Return the results of a launched batch, float32 [1 + W, COLUMNS] each, in the order of its inputs."""
+    if batch.finished is not None:
+        batch.finished.synchronize()
+    places = np.argsort(batch.order)  # where in the batch each input lies
+    return list(batch.results.numpy()[places])
 
 
 def load_device_detector(card: ModelCard, config: DetectorConfig, runtime: RuntimeConfig) -> DeviceDetector:

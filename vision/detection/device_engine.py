@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 
@@ -44,17 +44,19 @@ class DeviceInput:
         letterbox: in which the network sees it.
         config: thresholds of this frame.
         settings: float32 row of ``settings_row``.
+        is_odd: it asks for what the model is seldom asked for, see ``DeviceDetector``.
     """
 
     picture: DevicePicture
     letterbox: Letterbox
     config: DetectorConfig
     settings: FloatArray
+    is_odd: bool = False
 
     @property
     def shape_key(self) -> Hashable:
         """Inputs with equal keys can share a batch."""
-        return self.letterbox.padded_hw
+        return (*self.letterbox.padded_hw, "odd") if self.is_odd else self.letterbox.padded_hw
 
     @property
     def nbytes(self) -> int:
@@ -128,38 +130,45 @@ class DeviceEngine:
         """CUDA graphs recorded by now."""
         return self._calls.graph_count
 
-    def launch(self, inputs: tuple[DeviceInput, ...], effort: Effort) -> LaunchedBatch:
+    def starting(self) -> AbstractContextManager[None]:
+        """In this block graphs are recorded at once and given up last; for the warm-up, while no requests wait."""
+        return self._calls.starting()
+
+    def launch(self, inputs: tuple[DeviceInput, ...], effort: Effort, *, keep: bool = True) -> LaunchedBatch:
         """Start the work of a batch of one shape, at most as many as the largest bucket, without waiting for it.
+
+        Without ``keep`` its buffers are for this batch alone, and no graph is recorded.
 
         Raises:
             DeviceMemoryError: the device has no room, even without the buffers and graphs of other shapes.
         """
         with self._turn:
             try:
-                return self._enqueue(inputs, effort)
+                return self._enqueue(inputs, effort, keep)
             except DeviceMemoryError:
-                others = len(self._calls) > 1
+                others = len(self._calls) > keep
                 self._calls.clear()
                 if not others:
                     raise
             # Buffers and graphs of other shapes had taken what this batch needs.
-            return self._enqueue(inputs, effort)
+            return self._enqueue(inputs, effort, keep)
 
     def close(self) -> None:
         """Give up what was recorded, which refers to this engine and so would outlive it."""
         with self._turn, suppress(RuntimeError):  # a lost device takes nothing back
             self._calls.clear()
 
-    def _enqueue(self, inputs: tuple[DeviceInput, ...], effort: Effort) -> LaunchedBatch:
+    def _enqueue(self, inputs: tuple[DeviceInput, ...], effort: Effort, keep: bool) -> LaunchedBatch:
         with device_memory(f"a batch of {len(inputs)}"), torch.inference_mode(), torch.cuda.stream(self._stream):
-            return self._enqueue_here(inputs, effort)
+            return self._enqueue_here(inputs, effort, keep)
 
-    def _enqueue_here(self, inputs: tuple[DeviceInput, ...], effort: Effort) -> LaunchedBatch:
+    def _enqueue_here(self, inputs: tuple[DeviceInput, ...], effort: Effort, keep: bool) -> LaunchedBatch:
         # Pictures of one size lie side by side, to be resized together.
         order = sorted(range(len(inputs)), key=lambda row: astuple(inputs[row].letterbox))
         rows = [inputs[row] for row in order]
         bucket, size_hw = bucket_of(len(inputs)), inputs[0].letterbox.padded_hw
-        call = self._calls.call((bucket, size_hw, effort), lambda: self._make_call(bucket, size_hw, effort))
+        key = (bucket, size_hw, effort)
+        call = self._calls.call(key, lambda: self._make_call(bucket, size_hw, effort), keep=keep)
         self._fill(call, rows)
         output = self._calls.run(call)
         if self._stream is None:

@@ -250,6 +250,51 @@ def test_a_shape_that_comes_often_becomes_a_graph(detector: DeviceDetector, diar
     assert detector.engine.graph_count == 1  # another bucket is another shape
 
 
+def test_graphs_of_new_shapes_are_recorded_with_pauses(diary: Diary) -> None:
+    """Whoever sends the pictures chooses their shapes, and each recording holds up all others."""
+    now = [100.0]
+    calls = device_graphs.StaticCalls(CUDA, clock=lambda: now[0])
+
+    def run(key: str, *, keep: bool = True, times: int = 5) -> None:
+        for _ in range(times):
+            calls.run(calls.call(key, lambda: (lambda x: x + 1, (torch.zeros(3),)), keep=keep))
+
+    run("first")
+    for key in "abc":
+        run(key)
+    assert calls.graph_count == 1
+    now[0] += device_graphs.RECORD_EVERY_S
+    for key in "abc":
+        run(key)
+    assert calls.graph_count == 2
+    with calls.starting():
+        for key in "xyz":
+            run(key)
+    assert calls.graph_count == 5
+    now[0] += device_graphs.RECORD_EVERY_S
+    run("once", keep=False, times=20)
+    assert calls.graph_count == 5
+    assert len(calls) == 7
+
+
+def test_what_the_start_recorded_is_given_up_last(diary: Diary) -> None:
+    calls = device_graphs.StaticCalls(CUDA, capacity=3)
+
+    def make() -> Any:
+        return lambda x: x + 1, (torch.zeros(3),)
+
+    with calls.starting():
+        own = [calls.call(key, make) for key in "ab"]
+    for key in range(50):
+        calls.call(key, make)
+    assert [calls.call(key, make) for key in "ab"] == own
+    assert len(calls) == 3
+    with calls.starting():
+        calls.call("c", make)
+        calls.call("d", make)
+    assert calls.call("a", make) is not own[0]  # the least recently used of its like
+
+
 def test_a_graph_that_cannot_be_recorded_is_done_without(
     detector: DeviceDetector, diary: Diary, caplog: pytest.LogCaptureFixture
 ) -> None:

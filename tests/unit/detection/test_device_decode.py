@@ -205,11 +205,14 @@ def test_nothing_to_suppress() -> None:
 # --- effort ---
 
 
-def test_effort_grows_at_once_and_shrinks_after_a_while() -> None:
+def test_effort_grows_when_several_are_short_and_shrinks_after_a_while() -> None:
     memory = EffortMemory()
     assert memory.current.width == 256
-    memory.note(700)
-    assert memory.current.width == 1024
+    for width in (700, 5000, 600):
+        memory.note(width)
+        assert memory.current.width == 256
+    memory.note(800)
+    assert memory.current.width == 1024  # what all of them needed; 5000 was one picture
     for _ in range(PATIENCE - 1):
         memory.note(3)
     assert memory.current.width == 1024
@@ -218,6 +221,15 @@ def test_effort_grows_at_once_and_shrinks_after_a_while() -> None:
     for _ in range(10 * PATIENCE):
         memory.note(0)
     assert memory.current.width == 256
+
+
+def test_a_full_picture_now_and_then_changes_nothing_for_the_others() -> None:
+    memory = EffortMemory()
+    for _ in range(100):
+        memory.note(8000)
+        for _ in range(4):
+            memory.note(20)
+        assert memory.current.width == 256
 
 
 def test_a_width_in_use_does_not_shrink() -> None:

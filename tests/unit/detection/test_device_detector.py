@@ -3,6 +3,7 @@ tests/golden/test_device_agrees.py."""
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,7 @@ def test_thresholds_of_each_frame() -> None:
 
 def test_long_side_of_the_frame_then_of_the_configuration_then_of_the_model() -> None:
     def shape_of(detector: DeviceDetector, config: DetectorConfig | None = None) -> object:
-        return detector.prepare(picture((96, 128)), config).shape_key
+        return detector.prepare(picture((96, 128)), config).letterbox.padded_hw
 
     assert shape_of(make_detector()) == (128, 128)
     assert shape_of(make_detector(long_side=256)) == (192, 256)
@@ -190,9 +191,56 @@ def test_more_candidates_than_expected_are_all_seen() -> None:
     (found,) = detector.detect([frame])
     assert [shape[0] for shape in network.batches] == [1, 1]  # again with more room
     assert_close(found, reference.detect([frame])[0])
+    for _ in range(3):
+        detector.detect([frame])
+    network.batches.clear()
     (again,) = detector.detect([frame])
-    assert len(network.batches) == 3  # and at once the next time
+    assert len(network.batches) == 1  # and at once when that goes on
     assert_close(again, found)
+
+
+@pytest.mark.parametrize(
+    "options", [{"conf": 0.0}, {"conf": 0.01}, {"conf": 0.4, "long_side": 256}], ids=["all scores", "low", "size"]
+)
+def test_odd_requests_stay_by_themselves(options: dict[str, Any]) -> None:
+    """Nobody's thresholds may cost all the others their recorded graphs."""
+    network = BrightnessNetwork()
+    detector = make_detector(network, conf=0.4)
+    reference = AnchorDetector(NumpyEngine(), **facts(conf=0.4))
+    frame, config = picture((96, 128)), DetectorConfig(**options)
+    usual, odd = detector.prepare(frame), detector.prepare(frame, config)
+    assert usual.shape_key != odd.shape_key
+    for _ in range(6):
+        (found,) = detector.detect_prepared([odd])
+    assert_close(found, reference.detect_prepared([reference.prepare(frame, config)])[0])
+    assert len(detector.engine._calls) == 0  # no buffers are kept for it
+    network.batches.clear()
+    detector.detect_prepared([usual])
+    assert len(network.batches) == 1
+    assert detector._effort.current == Effort(256)
+
+
+def test_low_scores_are_usual_where_the_detector_is_set_to_them() -> None:
+    detector = make_detector(conf=0.001)
+    assert not detector.prepare(picture((96, 128)), DetectorConfig(conf=0.001)).is_odd
+    assert not detector.prepare(picture((96, 128)), DetectorConfig(conf=0.3, long_side=128)).is_odd
+    assert detector.prepare(picture((96, 128)), DetectorConfig(conf=0.0001)).is_odd
+
+
+@pytest.mark.parametrize("size_hw", [(1, 3000), (3000, 1), (2, 65535), (1, 1)])
+def test_pictures_of_odd_forms(size_hw: tuple[int, int]) -> None:
+    detector, reference = make_detector(), AnchorDetector(NumpyEngine(), **facts())
+    frame = picture(size_hw)
+    assert_close(detector.detect([frame])[0], reference.detect([frame])[0])
+
+
+def test_a_closed_detector_holds_no_buffers() -> None:
+    detector = make_detector()
+    detector.detect([picture((96, 128))])
+    engine = weakref.ref(detector.engine)
+    detector.close()
+    del detector
+    assert engine() is None  # without the garbage collector, which never looks at what the start has made
 
 
 def test_suppression_that_takes_more_rounds_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
