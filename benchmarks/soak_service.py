@@ -183,12 +183,15 @@ def main() -> int:
             pictures = make_pictures(PHOTOGRAPH.read_bytes())
             traffic = Traffic(server.port, pictures, max_body=MAX_BODY, queue_items=QUEUE_ITEMS, seed=args.seed)
             series = asyncio.run(soak(traffic, server.pid, 60 * args.minutes))
-            left = left_behind(server.port)
+            ended = server.process.poll()
+            left = left_behind(server.port) if ended is None else [f"nothing: the server ended by itself with {ended}"]
             memory = memory_mb(server.pid)
         finally:
             code = server.close()
         tail = server.log.read_text(errors="replace").splitlines()
-        errors = [line for line in tail if '"level":"error"' in line][:20]
+        errors = [line[-600:] for line in tail if '"level":"error"' in line][:20]
+        if ended is not None:
+            errors += tail[-20:]
     wrong = verdict(traffic, series, left, code)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     step = max(1, -(-len(series) // POINTS))
