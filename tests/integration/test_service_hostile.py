@@ -156,6 +156,9 @@ HEAD = b"POST /v1/detect HTTP/1.1\r\nHost: test\r\n"
 
 PICTURES: dict[str, tuple[bytes, int]] = {
     "PNG that claims 3.6 gigapixels": (picture(png(60_000, 60_000)), 413),
+    "PNG of one row of 50 million": (picture(png(50_000_000, 1, bytes(50_000_001))), 413),
+    "PNG of one column of 50 million": (picture(png(1, 50_000_000)), 413),
+    "PNG as long as sides may be": (picture(png(65_535, 1, bytes(65_536))), 200),
     "PNG of negative width": (picture(png(0x80000001, 10)), 413),
     "GIF that claims 4 gigapixels": (picture(GIF[:6] + b"\xff\xff\xff\xff" + GIF[10:]), 413),
     "WebP that claims 268 megapixels": (picture(large_webp()), 413),
