@@ -5,7 +5,8 @@ Every function here raises OipError for a field that breaks the protocol.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from service.oip.limits import OipError, OipLimits, quote
@@ -16,6 +17,8 @@ MAX_ID, MAX_NAME = 256, 100
 # One dimension alone may not be larger than what an index can be; the product is checked against the bytes.
 MAX_DIM = (1 << 31) - 1
 MAX_ELEMENTS = 1 << 48
+# Share of letters from which on a name counts as one of ours misspelt.
+NEARLY = 0.75
 
 
 class Named(Protocol):
@@ -74,6 +77,17 @@ def check_known(where: str, row: Mapping[str, Any], known: set[str]) -> None:
             )
 
 
+def check_misspelt(where: str, row: Mapping[str, Any], known: Collection[str]) -> None:
+    """Refuse parameters that are nearly ours. All others are ignored: clients send what other servers, and gateways on
+    the way, have a use for, such as ``content_type``."""
+    for key in row:
+        if key not in known and difflib.get_close_matches(key[:100], known, n=1, cutoff=NEARLY):
+            raise OipError(
+                f"{where} must be spelt as in {', '.join(sorted(known))}, got {quote(key)}"
+                f"{closest_hint(key[:100], known)}; correct it"
+            )
+
+
 def read_parameters(where: str, row: Mapping[str, Any], limits: OipLimits) -> dict[str, Any]:
     """Return a copy of the parameters of a request or tensor."""
     parameters = row.get("parameters")
@@ -127,7 +141,7 @@ def read_binary_size(name: str, row: Mapping[str, Any], limits: OipLimits) -> in
     """Return how many bytes of the binary part belong to an input, None for JSON data."""
     parameters = read_parameters(f"input {name!r}", row, limits)
     refuse_shared_memory(name, parameters)
-    check_known(f"parameters of input {name!r}", parameters, {"binary_data_size"})
+    check_misspelt(f"parameters of input {name!r}", parameters, {"binary_data_size"})
     size = parameters.get("binary_data_size")
     if (size is None) == ("data" not in row):
         found = "neither" if size is None else "both"

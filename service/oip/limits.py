@@ -29,6 +29,7 @@ class OipLimits:
         max_strings: elements of a BYTES tensor, each of which is an object.
         max_parameters: parameters of a request or of a tensor.
         max_pictures: pictures of a request.
+        max_json_labels: labels of maps in the JSON of an answer; each becomes up to four characters.
     """
 
     max_body_bytes: int = 32 << 20
@@ -40,6 +41,7 @@ class OipLimits:
     max_strings: int = 4096
     max_parameters: int = 64
     max_pictures: int = 64
+    max_json_labels: int = 16 << 20
 
 
 DEFAULT_LIMITS = OipLimits()

@@ -14,8 +14,8 @@ import orjson
 
 from service.oip.fields import (
     check_keys,
-    check_known,
     check_list,
+    check_misspelt,
     read_binary_size,
     read_datatype,
     read_flag,
@@ -225,6 +225,6 @@ def _outputs(rows: Any, binary: bool, limits: OipLimits) -> tuple[RequestedOutpu
                 f"classification of output {name!r} must be how many classes to give, got {quote(count)}; send a "
                 "whole number above 0"
             )
-        check_known(f"parameters of output {name!r}", parameters, {"binary_data", "classification"})
+        check_misspelt(f"parameters of output {name!r}", parameters, {"binary_data", "classification"})
         wanted.append(RequestedOutput(name, own, count))
     return tuple(wanted) or None

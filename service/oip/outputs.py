@@ -90,8 +90,10 @@ def _label_maps(results: Sequence[SegmentationMap], schema: ModelSchema) -> Mapp
             f"the pictures of one request to a segmenter must have one size, got {sizes[0]} and {sizes[-1]} (height, "
             "width); send a request for each size"
         )
+    # One map alone is not copied.
+    maps = np.stack([found.labels for found in results]) if len(results) > 1 else results[0].labels[np.newaxis]
     return {
-        "labels": Tensor.of("labels", schema.label_datatype, np.stack([found.labels for found in results])),
+        "labels": Tensor.of("labels", schema.label_datatype, maps),
         # Those of the answer: a request that keeps some classes numbers them anew.
         "class_names": _names(results[0].class_names),
     }

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from service.oip.fields import check_misspelt
 from service.oip.limits import OipError, quote
 from service.stream_options import MAX_LONG_SIDE, ClassName
 from vision.classification.config import ClassifierConfig
 from vision.detection.config import DetectorConfig
-from vision.errors import closest_hint
 from vision.segmentation.config import SegmenterConfig
 
 SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
@@ -100,25 +100,38 @@ PARAMETERS: Mapping[str, type[CommonParameters]] = {
     "classify": ClassifyParameters,
     "embed": CommonParameters,
 }
+_OURS = frozenset(name for kind in PARAMETERS.values() for name in kind.model_fields)
+MEANT: Mapping[str, str] = {
+    **dict.fromkeys(("confidence", "threshold", "score_threshold", "conf_threshold", "confidence_threshold"), "'conf'"),
+    **dict.fromkeys(("iou_threshold", "nms_threshold"), "'iou'"),
+    "max_detections": "'max_det'",
+    **dict.fromkeys(("top", "top_k"), "the parameter classification of the output scores"),
+}
+"""What other programs call what we have: who sends it must not believe that it had an effect."""
 
 
 def read_request_parameters(parameters: Mapping[str, Any], task: str) -> CommonParameters:
     """Return the checked parameters of a request to a model for ``task``.
 
     Raises:
-        OipError: one is unknown, of the wrong type or out of range; or the request belongs to a sequence.
+        OipError: one is of the wrong type or out of range, is meant for another task, or is one of ours misspelt; or
+            the request belongs to a sequence. What else is unknown is ignored.
     """
     kind = PARAMETERS[task]
+    # Clients that know sequences say 0 or nothing where there is none.
+    if any(parameters.get(name) not in (None, 0, "") for name in SEQUENCE):
+        raise OipError("a request must stand alone, got a sequence_id; tracking over frames is at /v1/sessions")
     for name in parameters:
-        if name in SEQUENCE:
-            raise OipError("a request must stand alone, got a sequence_id; tracking over frames is at /v1/sessions")
-        if name not in kind.model_fields:
+        if name not in kind.model_fields and (name in _OURS or name in MEANT):
+            meant = MEANT.get(name, "")
+            hint = f" (did you mean {meant}?)" if meant else ""
             raise OipError(
-                f"parameters for {task} must be among {', '.join(sorted(kind.model_fields))}, got {quote(name)}"
-                f"{closest_hint(name[:100], kind.model_fields)}; correct it"
+                f"parameters for {task} must be among {', '.join(sorted(kind.model_fields))}, got {quote(name)}{hint}; "
+                "correct it"
             )
+    check_misspelt(f"parameters for {task}", parameters, {*kind.model_fields, *SEQUENCE})
     try:
-        return kind(**parameters)
+        return kind(**{name: value for name, value in parameters.items() if name in kind.model_fields})
     except ValidationError as exc:
         first = exc.errors()[0]
         name = str(first["loc"][0])

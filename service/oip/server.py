@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.admission import Admission, Ticket
 from service.batching import Served
-from service.errors import CancelledWorkError
+from service.errors import CancelledWorkError, UnavailableError
 from service.inference import Answer, ImageInference
+from service.oip.budget import AnswerCost, PictureBudget
 from service.oip.compression import deflate, inflate, request_coding, response_coding
 from service.oip.limits import OipLimits
 from service.oip.messages import HEADER_LENGTH, InferRequest, InferResponse, decode_request, encode_response
@@ -120,31 +122,40 @@ class OipServer:
     async def _ask(
         self, request: Request, entry: ModelEntry, message: InferRequest, ticket: Ticket, began: float
     ) -> tuple[list[Answer], ModelSchema]:
-        """Return the model's answers to all pictures of a message, and what its outputs are."""
+        """Return the model's answers to all pictures of a message, and what the outputs of that model are."""
         schema = schema_of(entry)
         parameters = read_request_parameters(message.parameters, schema.task)
-        requested_outputs(message, schema)  # unknown ones are told before anything is computed
+        wanted = requested_outputs(message, schema)  # unknown ones are told before anything is computed
         asked = read_pictures(message.inputs, self.limits, takes_boxes=schema.task == "embed")
         options = parameters.options() if asked.boxes is None else asked.boxes
         timeout_s = max(0.0, parameters.timeout_s(self.settings.request_timeout_s) - (time.monotonic() - began))
         count = len(asked.pictures)
+        as_json = any(output.name == "labels" and not output.binary for output in wanted)
+        cost = AnswerCost.of(schema, as_json=as_json, max_json_labels=self.limits.max_json_labels)
+        budget = PictureBudget(ticket, cost, self.admission.max_bytes // 2)
+        for picture in asked.pictures:
+            if isinstance(picture, np.ndarray):
+                budget.take(picture.shape[0] * picture.shape[1])  # its bytes are those of the body
         if count == 1:
             only = self.inference.ask(
-                entry, asked.pictures[0], options, ticket=ticket, timeout_s=timeout_s, request=request
+                entry, asked.pictures[0], options, ticket=budget, timeout_s=timeout_s, request=request
             )
-            return [await only], schema
+            answers = [await only]
+            return answers, schema_of_answers(schema, answers)
         asks = [
-            _named(index, count, self.inference.ask(entry, picture, options, ticket=ticket, timeout_s=timeout_s))
+            _named(index, count, self.inference.ask(entry, picture, options, ticket=budget, timeout_s=timeout_s))
             for index, picture in enumerate(asked.pictures)
         ]
-        return await _all_or_error(asks, request), schema
+        answers = await _all_or_error(asks, request)
+        return answers, schema_of_answers(schema, answers)
 
     async def _respond(
         self, request: Request, message: InferRequest, schema: ModelSchema, results: Sequence[Any]
     ) -> Response:
         """Return the answer, compressed where the client accepts it."""
         wanted = requested_outputs(message, schema)
-        tensors = output_tensors(results, schema, wanted)
+        labels = sum(found.labels.nbytes for found in results) if schema.task == "segment" else 0
+        tensors = await self._off_loop(lambda: output_tensors(results, schema, wanted), labels)
         binary = frozenset(output.name for output in wanted if output.binary)
         answer = InferResponse(schema.name, VERSION, message.id, tensors, binary)
         accepted = request.headers.get("accept-encoding")
@@ -161,6 +172,22 @@ def schema_of(entry: ModelEntry) -> ModelSchema:
     """Return what a model takes and gives; also of one that is not loaded, by its card."""
     unit = "" if entry.card is None else str(entry.card.architecture.get("unit", ""))
     return ModelSchema(entry.name, entry.task, entry.class_names, unit)
+
+
+def schema_of_answers(schema: ModelSchema, answers: Sequence[Answer]) -> ModelSchema:
+    """Return what the model that answered gives: the one that was asked may have been swapped since.
+
+    Raises:
+        UnavailableError: it was swapped between two pictures, whose answers do not go into one tensor.
+    """
+    widths = {answer.value.shape[1] for answer in answers} if schema.task == "embed" else set()
+    names = {answer.class_names for answer in answers}
+    if len(names) > 1 or len(widths) > 1:
+        raise UnavailableError(
+            f"the pictures of a request must be answered by one model, {schema.name} was replaced in between; send the "
+            "request again"
+        )
+    return replace(schema, class_names=answers[0].class_names)
 
 
 def _write(answer: InferResponse, accept_encoding: str | None) -> Response:

@@ -128,7 +128,7 @@ def digest_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name} {array.dtype.str} {arrays[name].shape}\n".encode())
         # A view: a copy of the largest array would be most of a session once more.
-        digest.update(array.reshape(-1).view(np.uint8))
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

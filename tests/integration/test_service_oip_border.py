@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,15 +14,22 @@ import numpy as np
 import orjson
 import pytest
 from fastapi import FastAPI
-from oip_models import CornerEmbedder, load_with_fakes
+from oip_models import ColourClassifier, CornerEmbedder, load_with_fakes
+from PIL import Image
 from starlette.testclient import TestClient
 
 from service.app import create_app
+from service.errors import UnavailableError
+from service.inference import Answer
 from service.models import FrameInput, ServedModel
+from service.oip.limits import OipLimits
+from service.oip.schema import ModelSchema
+from service.oip.server import schema_of_answers
 from service.registry import Loader
 from service.settings import Settings
 from service.state import Service
 from vision.runtime.config import RuntimeConfig
+from vision.types import Classification
 
 MODEL = "reid-lite"
 INFER = f"/v2/models/{MODEL}/infer"
@@ -29,18 +38,9 @@ USER, ADMIN = "user-key-0123456789", "admin-key-0123456789"
 
 def make_app(folder: Path, load: Loader = load_with_fakes, **changes: Any) -> FastAPI:
     """Return an app with one model without a network."""
-    settings = Settings(
-        _env_file=None,
-        detector="none",
-        segmenter="none",
-        classifier="none",
-        embedder=MODEL,
-        device="cpu",
-        data_dir=folder,
-        jobs_workers=0,
-        log_format="text",
-        **changes,
-    )
+    none = dict.fromkeys(("detector", "segmenter", "classifier"), "none")
+    models = {**none, "embedder": MODEL, "device": "cpu", "jobs_workers": 0}
+    settings = Settings(_env_file=None, data_dir=folder, log_format="text", **{**models, **changes})
     return create_app(settings, load=load, background=False)
 
 
@@ -113,6 +113,71 @@ def test_unknown_keys_of_repository_requests_are_errors(client: TestClient) -> N
         answer = client.post(path, content=orjson.dumps(content))
         assert (answer.status_code, set(answer.json())) == (400, {"error"})
     assert client.post("/v2/repository/index").json()[0]["version"] == "1"
+
+
+def encoded(width: int, height: int) -> str:
+    """Return a picture of one colour as base64."""
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), (255, 0, 0)).save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def segmenting(pictures: list[str], *, binary: bool) -> bytes:
+    tensor = {"name": "image", "shape": [len(pictures)], "datatype": "BYTES", "data": pictures}
+    outputs = [{"name": "labels", "parameters": {"binary_data": binary}}]
+    return orjson.dumps({"inputs": [tensor], "outputs": outputs})
+
+
+def test_pictures_and_maps_of_one_request_are_bounded_together(tmp_path: Path) -> None:
+    app = make_app(tmp_path, segmenter="street-fcn8s", queue_bytes=1 << 20)
+    path = "/v2/models/street-fcn8s/infer"
+    admission = service_of(app).admission
+    with TestClient(app) as client:
+        # 100,000 pixels are 300 kB of RGB, and 400 kB while their labels are made and written.
+        few, large = encoded(400, 250), encoded(1000, 1000)
+        for binary in (True, False):
+            assert client.post(path, content=segmenting([few], binary=binary)).status_code == 200
+            # A picture alone may be larger than the queue.
+            assert client.post(path, content=segmenting([large], binary=binary)).status_code == 200
+            refused = client.post(path, content=segmenting([few] * 64, binary=binary))
+            assert refused.status_code == 413
+            assert "spread them over requests" in refused.json()["error"]
+        app.state.oip.limits = OipLimits(max_json_labels=200_000)
+        assert client.post(path, content=segmenting([large], binary=True)).status_code == 200
+        assert client.post(path, content=segmenting([few], binary=False)).status_code == 200
+        refused = client.post(path, content=segmenting([large], binary=False))
+        assert (refused.status_code, "binary_data" in refused.json()["error"]) == (413, True)
+    assert (admission.items, admission.bytes) == (0, 0)
+
+
+class SwappedClassifier(ColourClassifier):
+    """Has one more class when it answers than when it was asked."""
+
+    def run(self, inputs: Sequence[FrameInput]) -> Sequence[Any]:
+        self.class_names = ("violet", "red", "green", "blue")
+        return [Classification(np.array([3, 0]), np.array([0.75, 0.25], np.float32), ("blue", "violet"), 1)] * len(
+            inputs
+        )
+
+
+def test_an_answer_is_described_by_the_model_that_gave_it(tmp_path: Path) -> None:
+    model = SwappedClassifier()
+    app = make_app(tmp_path, lambda kind, name, runtime: model, embedder="none", classifier="tf_efficientnet_lite0")
+    with TestClient(app) as client:
+        answer = client.post("/v2/models/tf_efficientnet_lite0/infer", content=body(2)).json()
+    outputs = {row["name"]: row["data"] for row in answer["outputs"]}
+    assert outputs == {"scores": [0.25, 0, 0, 0.75] * 2, "class_names": ["violet", "red", "green", "blue"]}
+
+
+def test_answers_of_two_models_are_not_one_answer() -> None:
+    def answer(names: tuple[str, ...], width: int) -> Answer:
+        return Answer(np.zeros((1, width)), (2, 2), None, {}, class_names=names)
+
+    schema = ModelSchema("m", "embed")
+    assert schema_of_answers(schema, [answer(("a",), 3)] * 2).class_names == ("a",)
+    for other in (answer(("b",), 3), answer(("a",), 4)):
+        with pytest.raises(UnavailableError, match="again"):
+            schema_of_answers(schema, [answer(("a",), 3), other])
 
 
 class WaitingEmbedder(CornerEmbedder):

@@ -88,6 +88,14 @@ def test_no_outputs_named_means_all_and_binary_by_the_parameter() -> None:
     assert both.outputs == (RequestedOutput("a", True), RequestedOutput("b", False))
 
 
+def test_parameters_of_other_servers_are_ignored() -> None:
+    content = one_input(parameters={"content_type": "base64"}) | {"parameters": {"content_type": "str", "headers": {}}}
+    content["outputs"] = [{"name": "y", "parameters": {"content_type": "np", "binary_data": True}}]
+    request = decode_request(*message(content))
+    assert len(request.inputs) == 1
+    assert request.outputs == (RequestedOutput("y", True),)
+
+
 @pytest.mark.parametrize("binary", [frozenset(), frozenset({"boxes"}), frozenset({"boxes", "names", "empty", "half"})])
 def test_a_response_is_read_by_tritonclient(binary: frozenset[str]) -> None:
     boxes = np.linspace(0, 1, 8, dtype=np.float32).reshape(1, 2, 4)
@@ -144,6 +152,10 @@ MALFORMED = {
     "no data": (one_input(data=...), "neither"),
     "both forms": (one_input(parameters={"binary_data_size": 0}), "both"),
     "unknown input parameter": (one_input(parameters={"binary_size": 4}), "did you mean"),
+    "unknown output parameter": (
+        one_input() | {"outputs": [{"name": "y", "parameters": {"binary-data": True}}]},
+        "did you mean 'binary_data'",
+    ),
     "shared memory": (one_input(data=..., parameters={"shared_memory_region": "r"}), "shared memory"),
     "shared memory output": (
         one_input() | {"outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]},

@@ -42,7 +42,10 @@ def test_the_time_for_an_answer(given: dict[str, Any], seconds: float) -> None:
 @pytest.mark.parametrize(
     ("given", "task", "says"),
     [
-        ({"confidence": 0.5}, "detect", "got 'confidence'"),
+        ({"confidence": 0.5}, "detect", "did you mean 'conf'"),
+        ({"score_threshold": 0.5}, "embed", "got 'score_threshold'"),
+        ({"time_out": 5}, "embed", "did you mean 'timeout'"),
+        ({"sequenceid": 5}, "embed", "did you mean 'sequence_id'"),
         ({"conf_": 0.5}, "detect", "did you mean 'conf'"),
         ({"conf": 0.5}, "segment", "got 'conf'"),
         ({"top": 5}, "classify", "got 'top'"),
@@ -60,11 +63,29 @@ def test_the_time_for_an_answer(given: dict[str, Any], seconds: float) -> None:
         ({"timeout_ms": -1}, "detect", "timeout_ms"),
         ({"timeout": "1"}, "detect", "timeout"),
         ({"sequence_id": 5, "sequence_start": True}, "detect", "/v1/sessions"),
+        ({"sequence_id": "cam"}, "detect", "/v1/sessions"),
+        ({"sequence_start": True}, "detect", "/v1/sessions"),
+        ({"sequence_id": {}}, "detect", "/v1/sessions"),
     ],
 )
 def test_parameters_that_are_none(given: dict[str, Any], task: str, says: str) -> None:
     with pytest.raises(OipError, match=says):
         read_request_parameters(given, task)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"content_type": "base64"},
+        {"headers": {"x-tenant": "a"}, "trace": None, "": 1, "camera": "north"},
+        {"sequence_id": 0, "sequence_start": False, "sequence_end": False},
+        {"sequence_id": ""},
+    ],
+)
+@pytest.mark.parametrize("task", ["detect", "segment", "classify", "embed"])
+def test_what_other_servers_have_a_use_for_is_ignored(given: dict[str, Any], task: str) -> None:
+    found = read_request_parameters(given | {"timeout_ms": 7}, task)
+    assert found == read_request_parameters({"timeout_ms": 7}, task)
 
 
 def test_statistics_add_up() -> None:
