@@ -126,7 +126,12 @@ def test_a_host_that_drips_is_left_at_the_deadline(fetcher: ImageFetcher, path: 
 
 def test_nothing_is_asked_after_the_deadline() -> None:
     asked: list[str] = []
-    fetcher = ImageFetcher(["a.example"], max_bytes=10, resolver=lambda host, port: asked.append(host) or [])
+
+    def ask(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return []
+
+    fetcher = ImageFetcher(["a.example"], max_bytes=10, resolver=ask)
     with pytest.raises(DeadlineError):
         fetcher.fetch("http://a.example/", soon(-1))
     assert not asked
