@@ -3,6 +3,7 @@ batcher, so sessions and video jobs share one device with single pictures."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +11,14 @@ import numpy as np
 
 from service.batching import Priority
 from service.errors import ConflictError
-from service.models import ServedModel
-from service.registry import ModelEntry
+from service.registry import LoadedModel, ModelEntry
 from vision.detection.config import DetectorConfig
 from vision.segmentation.config import SegmenterConfig
 from vision.types import Detections, FloatArray, Frame, ImageArray, SegmentationMap
+
+
+class ModelReplacedError(ConflictError):
+    """Another model was loaded under the name while a job ran that shall have one from its first to its last frame."""
 
 
 class SharedModel:
@@ -23,7 +27,8 @@ class SharedModel:
     Args:
         entry: the model.
         options: what ``prepare`` gets with each frame.
-        priority: of the questions.
+        priority: of the questions. BULK is for jobs, whose results are those of one model: the very one that is loaded
+            now. Streams in between go on with another that has the same classes.
         timeout_s: longest wait for an answer.
     """
 
@@ -35,19 +40,31 @@ class SharedModel:
         with entry.lease() as loaded:
             self.class_names: tuple[str, ...] = loaded.served.class_names
             self.dim = int(getattr(loaded.served, "dim", 0))
+            # Weak: a job that waits must not keep weights on the device.
+            self._only = weakref.ref(loaded) if priority is Priority.BULK else None
 
     def ask(self, frame: Frame, options: Any) -> Any:
-        """Return the answer for one frame; raises what the model raised, UnavailableError or DeadlineError."""
+        """Return the answer for one frame; raises what the model raised, UnavailableError or DeadlineError.
+
+        Raises:
+            ConflictError: the model was replaced by one that does not fit.
+        """
         with self.entry.lease() as loaded:
-            self._check_same(loaded.served)
+            self._check_same(loaded)
             prepared = loaded.served.prepare(frame, options)
             return loaded.batcher.ask(prepared, timeout_s=self._timeout_s, priority=self._priority).value
 
     def close(self) -> None:
         """Nothing is held between frames."""
 
-    def _check_same(self, served: ServedModel) -> None:
+    def _check_same(self, loaded: LoadedModel) -> None:
         """Raise ConflictError where another model was loaded under the name, whose answers mean something else."""
+        if self._only is not None and self._only() is not loaded:
+            raise ModelReplacedError(
+                f"model {self.entry.name} must be the one that the job began with, another was loaded since; run the "
+                "job again"
+            )
+        served = loaded.served
         if served.class_names != self.class_names or int(getattr(served, "dim", 0)) != self.dim:
             raise ConflictError(
                 f"model {self.entry.name} must be the one that the stream began with, another was loaded since, with "

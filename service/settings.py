@@ -119,6 +119,7 @@ class Settings(BaseSettings):
     )
     jobs_workers: int = Field(1, ge=0, description="Video jobs that run at a time; 0 switches jobs off.")
     jobs_max_upload_bytes: int = Field(2 << 30, ge=1024, description="Largest video.")
+    jobs_upload_timeout_s: float = Field(3600.0, gt=0, description="Seconds in which a whole video must arrive.")
     jobs_max_duration_s: float = Field(3600.0, gt=0, description="Longest video.")
     jobs_max_queued: int = Field(100, ge=1, description="Most jobs that wait.")
     jobs_max_per_key: int = Field(20, ge=1, description="Most waiting and running jobs of one key.")

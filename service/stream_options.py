@@ -78,6 +78,14 @@ class StreamOptions(BaseModel):
         return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
 
 
+def resolved_options(options: StreamOptions, config: PipelineConfig) -> StreamOptions:
+    """Return the options with the names that defaults stand for, so that what began does not change with them."""
+    names = {"model": config.detection.model}
+    if options.segment:
+        names["segmenter"] = config.segmentation.model
+    return options.model_copy(update=names)
+
+
 def _with_settings(config: PipelineConfig, settings: dict[str, JsonValue]) -> PipelineConfig:
     """Return the configuration with settings like ``{"tracking.max_age": 60}`` in place."""
     table = to_dict(config)

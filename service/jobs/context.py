@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class RunningJob:
         stopping: set when the server stops; the job is put back.
         cancelled: set when somebody cancels it.
         is_counted: whether this attempt was counted.
+        is_suspect: whether the job may have ended a server; it runs alone until it has progress.
+        on_cleared: called when it is suspect no more.
     """
 
     record: JobRecord
@@ -56,6 +59,8 @@ class RunningJob:
     stopping: threading.Event
     cancelled: threading.Event = field(default_factory=threading.Event)
     is_counted: bool = False
+    is_suspect: bool = False
+    on_cleared: Callable[[], None] = lambda: None
 
     @property
     def shall_stop(self) -> bool:
@@ -67,6 +72,18 @@ class RunningJob:
         if not self.is_counted:
             store.begin_attempt(self.record.id)
             self.is_counted = True
+
+    def note_progress(self) -> None:
+        """Say that the job is further than any earlier attempt came."""
+        if self.is_suspect:
+            self.is_suspect = False
+            self.on_cleared()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not longer than the job may run."""
+        end = time.monotonic() + seconds
+        while not self.shall_stop and time.monotonic() < end:
+            self.cancelled.wait(min(0.2, seconds))
 
     def check(self) -> None:
         """Raise JobCancelled or JobInterrupted once the job shall stop; asked between frames."""

@@ -76,8 +76,8 @@ class JobDesk:
             raise ConflictError(
                 f"only a waiting or running job can be cancelled, this one has {before.value}; delete it instead"
             )
-        self._runner.cancel(job_id)
-        if before is JobState.QUEUED:
+        is_owned = self._runner.cancel(job_id)
+        if before is JobState.QUEUED or (before is JobState.RUNNING and not is_owned):
             folder = self._folders.of(job_id)
             folder.keep_results()
             self._quota.record(job_id, folder.size())
@@ -87,9 +87,11 @@ class JobDesk:
         """Remove a job and its files; one that runs is gone for its owner at once and stopped by its thread."""
         self.find(key_id, job_id)
         before = self._store.delete(job_id)
-        self._runner.cancel(job_id)
-        if before is not JobState.RUNNING:
-            self._remove_files(job_id)
+        is_owned = self._runner.cancel(job_id)
+        if before is JobState.RUNNING and is_owned:
+            return
+        self._store.delete(job_id)
+        self._remove_files(job_id)
 
     def result(self, key_id: str, job_id: str, name: str) -> Path:
         """Return the place of a finished file; raises JobNotFoundError, also where that file is not there."""

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 
+from service.auth import ANONYMOUS
 from service.jobs.errors import TooManyJobsError
 
 # Each open stream is a connection and a task.
-MAX_LISTENERS, MAX_LISTENERS_PER_JOB = 256, 16
+MAX_LISTENERS, MAX_LISTENERS_PER_KEY, MAX_LISTENERS_PER_JOB = 256, 32, 16
 
 
 class Listener:
     """One open event stream; ``wait`` from the event loop only."""
 
-    def __init__(self, hub: EventHub, job_id: str) -> None:
-        self._hub, self._job_id = hub, job_id
+    def __init__(self, hub: EventHub, job_id: str, key_id: str) -> None:
+        self._hub, self._job_id, self.key_id = hub, job_id, key_id
         self._woken = asyncio.Event()
 
     async def wait(self, timeout_s: float) -> bool:
@@ -58,15 +59,18 @@ class EventHub:
         self._listeners: dict[str, set[Listener]] = {}
         self.is_closed = False
 
-    def listen(self, job_id: str) -> Listener:
+    def listen(self, job_id: str, key_id: str) -> Listener:
         """Return a listener, to be closed by the caller; raises TooManyJobsError."""
         mine = self._listeners.get(job_id, set())
-        if len(mine) >= MAX_LISTENERS_PER_JOB or sum(map(len, self._listeners.values())) >= MAX_LISTENERS:
+        everybody = [listener.key_id for listeners in self._listeners.values() for listener in listeners]
+        # Where there are no keys, all clients have the same id, and the limit is the server's.
+        too_many_of_key = key_id != ANONYMOUS and everybody.count(key_id) >= MAX_LISTENERS_PER_KEY
+        if len(mine) >= MAX_LISTENERS_PER_JOB or len(everybody) >= MAX_LISTENERS or too_many_of_key:
             raise TooManyJobsError(
-                f"a job may have {MAX_LISTENERS_PER_JOB} event streams and the server {MAX_LISTENERS}, all are taken; "
-                "ask for the status instead"
+                f"a job may have {MAX_LISTENERS_PER_JOB} event streams, a key {MAX_LISTENERS_PER_KEY} and the server "
+                f"{MAX_LISTENERS}, all are taken; ask for the status instead"
             )
-        listener = Listener(self, job_id)
+        listener = Listener(self, job_id, key_id)
         self._listeners.setdefault(job_id, mine).add(listener)
         return listener
 

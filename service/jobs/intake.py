@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 
-from service.errors import InvalidParameterError
-from service.jobs.errors import TooManyJobsError
+from service.errors import InvalidParameterError, UnavailableError
+from service.jobs.errors import InvalidVideoError, TooManyJobsError
 from service.jobs.folders import JobFolders
 from service.jobs.needs import JobSettings
 from service.jobs.probe import probe_video
@@ -28,6 +29,8 @@ MAX_NAME = 120
 DEFAULT_NAME = "video"
 # A place comes free when a job ends; asking again every few seconds is soon enough.
 RETRY_AFTER_S = 10.0
+# Sending takes the longest of all, and a place in the queue with it: slow senders leave some to others.
+MAX_UPLOADS_PER_KEY = 8
 
 
 def checked_name(name: str | None) -> str:
@@ -46,8 +49,11 @@ class JobIntake:
 
     Args:
         store, folders, quota: where jobs go.
-        executor: threads that write and look into videos.
+        executor: threads that write.
+        prober: the thread that looks into videos; a video that takes long there keeps other uploads waiting,
+            and nothing else.
         is_open: whether the server still takes jobs.
+        wake: called when there is a new job.
         clock: seconds since 1970.
     """
 
@@ -58,13 +64,20 @@ class JobIntake:
         folders: JobFolders,
         quota: DiskQuota,
         executor: Executor,
+        prober: Executor,
         *,
         is_open: Callable[[], bool],
+        wake: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         self._settings, self._store, self._folders, self._quota = settings, store, folders, quota
-        self._executor, self._is_open, self._clock = executor, is_open, clock
-        self._limits = UploadLimits(max_bytes=settings.jobs_max_upload_bytes, idle_s=settings.body_timeout_s)
+        self._executor, self._prober = executor, prober
+        self._is_open, self._wake, self._clock = is_open, wake, clock
+        self._limits = UploadLimits(
+            max_bytes=settings.jobs_max_upload_bytes,
+            idle_s=settings.body_timeout_s,
+            total_s=settings.jobs_upload_timeout_s,
+        )
         self._uploads: Counter[str] = Counter()
 
     async def receive(
@@ -85,7 +98,8 @@ class JobIntake:
             then those of Upload.receive and probe_video.
         """
         is_multipart(content_type)
-        check_declared(content_length, self._limits, self._quota)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._executor, check_declared, content_length, self._limits, self._quota)
         with self._place(key_id):
             job_id = secrets.token_hex(16)
             folder = self._folders.of(job_id)
@@ -100,9 +114,7 @@ class JobIntake:
             try:
                 size = await upload.receive(stream, content_type)
             except BaseException:
-                # Not awaited: this may be the task's cancellation. At the server's end the next start cleans up.
-                with contextlib.suppress(RuntimeError):
-                    self._executor.submit(self._forget, job_id)
+                upload.abandon(functools.partial(self._forget, job_id))
                 raise
             record = JobRecord(
                 id=job_id,
@@ -116,7 +128,7 @@ class JobIntake:
                 created_at=self._clock(),
             )
             # Shielded: the upload is whole, so from here on there is a job or nothing, whoever still waits for it.
-            return await asyncio.shield(self._in_thread(self._accept, record))
+            return await asyncio.shield(loop.run_in_executor(self._prober, self._accept, record))
 
     @contextlib.contextmanager
     def _place(self, key_id: str) -> Iterator[None]:
@@ -135,6 +147,11 @@ class JobIntake:
                 "or cancel it",
                 retry_after_s=RETRY_AFTER_S,
             )
+        if self._uploads[key_id] >= MAX_UPLOADS_PER_KEY:
+            raise TooManyJobsError(
+                f"a key may send {MAX_UPLOADS_PER_KEY} videos at a time, yours does; wait for one of them",
+                retry_after_s=RETRY_AFTER_S,
+            )
         self._uploads[key_id] += 1
         try:
             yield
@@ -142,9 +159,6 @@ class JobIntake:
             self._uploads[key_id] -= 1
             if not self._uploads[key_id]:
                 del self._uploads[key_id]
-
-    def _in_thread(self, work: Callable[[JobRecord], JobRecord], record: JobRecord) -> asyncio.Future[JobRecord]:
-        return asyncio.get_running_loop().run_in_executor(self._executor, work, record)
 
     # --- in a thread ---
 
@@ -157,12 +171,18 @@ class JobIntake:
                 name=record.name,
                 max_pixels=settings.max_pixels,
                 max_duration_s=settings.jobs_max_duration_s,
+                should_stop=lambda: not self._is_open(),
             )
             record = dataclasses.replace(record, frames_total=facts.frames)
             self._store.add(record)
-        except BaseException:
+        except BaseException as exc:
             self._forget(record.id)
+            if not self._is_open() and isinstance(exc, InvalidVideoError):
+                raise UnavailableError(
+                    "the server must be running to take a video, it is stopping; send it again", code="draining"
+                ) from exc
             raise
+        self._wake()
         return record
 
     def _forget(self, job_id: str) -> None:

@@ -23,6 +23,8 @@ class JobSettings(Protocol):
     @property
     def jobs_workers(self) -> int: ...  # noqa: D102
     @property
+    def jobs_upload_timeout_s(self) -> float: ...  # noqa: D102
+    @property
     def jobs_max_upload_bytes(self) -> int: ...  # noqa: D102
     @property
     def jobs_max_duration_s(self) -> float: ...  # noqa: D102

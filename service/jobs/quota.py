@@ -42,23 +42,31 @@ class DiskQuota:
             self._sizes[job_id] = size
 
     def grow(self, job_id: str, size: int) -> None:
-        """Take ``size`` more bytes for a job before they are written; raises StorageFullError where there are none."""
+        """Count ``size`` more bytes of a job before they are written; raises StorageFullError beyond the limit.
+
+        Does not touch the disk: the event loop calls this.
+        """
         with self._lock:
             if self._used + size > self.limit:
                 raise self._full()
-            self._since_asked += size
-            if self._since_asked >= _ASK_AGAIN_BYTES:
-                self._check_disk(size)
-                self._since_asked = 0
             self._sizes[job_id] = self._sizes.get(job_id, 0) + size
             self._used += size
 
+    def before_writing(self, size: int) -> None:
+        """Raise StorageFullError unless the disk has room for ``size`` bytes; asks it once for some megabytes."""
+        with self._lock:
+            self._since_asked += size
+            if self._since_asked < _ASK_AGAIN_BYTES:
+                return
+            self._since_asked = 0
+        self._check_disk(size)
+
     def check(self, size: int = 0) -> None:
-        """Raise StorageFullError unless ``size`` more bytes have room."""
+        """Raise StorageFullError unless ``size`` more bytes have room; asks the disk."""
         with self._lock:
             if self._used + size > self.limit:
                 raise self._full()
-            self._check_disk(size)
+        self._check_disk(size)
 
     def release(self, job_id: str) -> None:
         """Forget a job whose files are gone."""

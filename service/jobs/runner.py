@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 import time
 from collections.abc import Callable
 
-from service.errors import INTERNAL, InferenceFailedError, ServiceError, describe_error, without_path
+from service.errors import describe_error
 from service.jobs.context import Environment, RunningJob, lower_priority
-from service.jobs.errors import InvalidVideoError, JobCancelled, JobInterrupted, StorageFullError
+from service.jobs.endings import Ending, Endings
+from service.jobs.errors import JobCancelled, JobInterrupted
 from service.jobs.events import EventHub
+from service.jobs.failures import PASSING, describe_failure, is_waiting_for_model
 from service.jobs.folders import JobFolders
 from service.jobs.progress import Progress
 from service.jobs.record import JobRecord, JobState, Phase
 from service.jobs.render import render
 from service.jobs.track import track
-from vision.errors import InvalidInputError, LimitExceededError, MediaError
+from vision.errors import VisionError
 
 log = logging.getLogger(__name__)
 
-# Errors that pass by themselves (models that are loading or being replaced, a busy device): seconds until the job tries
-# again, from its last checkpoint; with progress in between the row begins anew.
+# A job whose model is not there goes back to the queue for so long; others take their turn meanwhile.
+REST_S = 5.0
+# Errors that pass by themselves although the models are there: seconds until the job tries again, from its last
+# checkpoint; with progress in between the row begins anew.
 RETRY_AFTER_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
-_PASSING = (429, 503, 504)
-INTERNAL_JOB = "the server failed on this job; its log has the reason"
-# How often an idle thread looks into the queue by itself; it is woken when a job comes.
+# How often an idle thread looks into the queue by itself; it is woken when a job comes or ends.
 _LOOK_S = 30.0
 
 
@@ -45,10 +46,14 @@ class JobRunner:
     ) -> None:
         self._environment, self._folders, self._hub, self._clock = environment, folders, hub, clock
         self._store = environment.store
+        self._endings = Endings(environment.store, environment.quota)
         self._stopping = threading.Event()
         self._wake = threading.Condition()
         self._news = 0
+        # Held while a row becomes "running": who asks for the thread of such a row finds it.
+        self._claims = threading.Lock()
         self._running: dict[str, RunningJob] = {}
+        self._resting: dict[str, float] = {}
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -65,10 +70,11 @@ class JobRunner:
         deadline = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        self._endings.write_all()
         return not any(thread.is_alive() for thread in self._threads)
 
     def wake(self) -> None:
-        """Say that a job waits."""
+        """Say that a job waits, or that one has ended."""
         with self._wake:
             self._news += 1
             self._wake.notify_all()
@@ -77,11 +83,20 @@ class JobRunner:
         """Return a job while a thread has it."""
         return self._running.get(job_id)
 
-    def cancel(self, job_id: str) -> None:
-        """Tell a running job that it was cancelled; the queue knows already."""
-        job = self._running.get(job_id)
-        if job is not None:
-            job.cancelled.set()
+    def cancel(self, job_id: str) -> bool:
+        """Tell a running job that it was cancelled, the queue knows already.
+
+        Return whether a thread has it and will end it; a job that is running by its row alone is over after this.
+        """
+        with self._claims:
+            job = self._running.get(job_id)
+            if job is not None:
+                job.cancelled.set()
+                return True
+            if self._endings.has(job_id):
+                return True
+            self._store.end_orphan(job_id, self._clock())
+            return False
 
     # --- in a thread ---
 
@@ -90,106 +105,107 @@ class JobRunner:
         while not self._stopping.is_set():
             news = self._news
             try:
-                record = self._store.claim(self._clock())
-                if record is not None:
-                    self._run(record)
+                self._endings.write_all()
+                job = self._claim()
+                if job is not None:
+                    self._run(job)
                     continue
             except Exception:
-                # The queue itself failed, most likely for want of disk: what runs now is sorted out at the next start.
-                log.exception("the job queue cannot be used; trying again in %g s", _LOOK_S)
+                # The queue itself failed, most likely for want of disk.
+                log.exception("the job queue cannot be used; trying again")
             self._sleep(news)
 
-    def _run(self, record: JobRecord) -> None:
-        """Run a job to its end, whatever that is, and write the end down."""
-        job = RunningJob(
-            record=record,
-            folder=self._folders.of(record.id),
-            progress=Progress(wants_video=record.wants_video, notify=lambda: self._hub.publish(record.id)),
-            stopping=self._stopping,
-        )
-        self._running[record.id] = job
-        try:
-            self._hub.publish(record.id)
-            # A request to cancel may have come between the queue and the line above.
-            self._note_cancel(job)
-            self._execute(job)
-        except JobInterrupted:
-            self._store.requeue(record.id)
-            log.info("job %s waits for the next start", record.id)
-        except JobCancelled:
-            self._end(job, JobState.CANCELLED)
-        except Exception as exc:
-            code, message = describe_failure(exc, record.id)
-            self._end(job, JobState.FAILED, error=(code, message))
-        finally:
-            del self._running[record.id]
-            self._hub.publish(record.id)
+    def _claim(self) -> RunningJob | None:
+        """Take a job from the queue; one that may have killed a server is alone until it has progress."""
+        with self._claims:
+            if any(job.is_suspect for job in self._running.values()):
+                return None
+            now = time.monotonic()
+            self._resting = {job_id: end for job_id, end in self._resting.items() if end > now}
+            record = self._store.claim(self._clock(), resting=self._resting, is_alone=not self._running)
+            if record is None:
+                return None
+            job = RunningJob(
+                record=record,
+                folder=self._folders.of(record.id),
+                progress=Progress(wants_video=record.wants_video, notify=lambda: self._hub.publish(record.id)),
+                stopping=self._stopping,
+                is_suspect=record.attempts > 0,
+                on_cleared=self.wake,
+            )
+            self._running[record.id] = job
+            return job
 
-    def _execute(self, job: RunningJob) -> None:
+    def _run(self, job: RunningJob) -> None:
+        """Run a job to its end, whatever that is, and write the end down."""
+        job_id = job.record.id
+        try:
+            self._hub.publish(job_id)
+            ending = self._ending_of(job)
+            if ending.state is JobState.QUEUED and not self._stopping.is_set():
+                self._resting[job_id] = time.monotonic() + REST_S
+            self._endings.write(ending)
+        finally:
+            with self._claims:
+                del self._running[job_id]
+            self._hub.publish(job_id)
+            self.wake()
+
+    def _ending_of(self, job: RunningJob) -> Ending:
+        """Run a job and return how that ended; whatever the job does, it raises nothing."""
+        job_id = job.record.id
+        try:
+            # A request to cancel may have come between the queue and this line.
+            self._note_cancel(job)
+            return self._execute(job)
+        except JobInterrupted:
+            log.info("job %s waits for the next start", job_id)
+            return Ending(job, JobState.QUEUED, self._clock())
+        except JobCancelled:
+            return Ending(job, JobState.CANCELLED, self._clock())
+        except Exception as exc:
+            if job.cancelled.is_set():
+                return Ending(job, JobState.CANCELLED, self._clock())
+            if not job.shall_stop and is_waiting_for_model(exc, job, self._environment.builder):
+                log.info("job %s waits for its model: %s", job_id, exc)
+                return Ending(job, JobState.QUEUED, self._clock(), is_resting=True)
+            return Ending(job, JobState.FAILED, self._clock(), error=describe_failure(exc, job_id))
+
+    def _execute(self, job: RunningJob) -> Ending:
         """Run the phases that are left; errors that pass are waited out."""
         pauses, frames_before = list(RETRY_AFTER_S), job.record.frames_done
         while True:
             try:
-                self._run_phases(job)
-                return
-            except ServiceError as exc:
+                return self._run_phases(job)
+            except VisionError as exc:
                 self._note_cancel(job)
                 if job.record.frames_done > frames_before:
                     pauses, frames_before = list(RETRY_AFTER_S), job.record.frames_done
-                if exc.status not in _PASSING or not pauses:
+                waits = is_waiting_for_model(exc, job, self._environment.builder)
+                if waits or describe_error(exc).status not in PASSING or not pauses:
                     raise
                 log.warning("job %s tries again in %g s: %s", job.record.id, pauses[0], exc)
-                self._pause(job, pauses.pop(0))
+                job.pause(pauses.pop(0))
 
-    def _run_phases(self, job: RunningJob) -> None:
+    def _run_phases(self, job: RunningJob) -> Ending:
         record = job.record
         job.check()
         if record.phase is not Phase.RENDER:
             frames, warning = track(job, self._environment)
             if not record.wants_video:
-                self._end(job, JobState.SUCCEEDED, frames=frames, warning=warning)
-                return
+                return Ending(job, JobState.SUCCEEDED, self._clock(), frames=frames, warning=warning)
             self._store.begin_render(record.id, frames, warning)  # and counts this attempt as the first at drawing
             record = job.record = self._reread(record)
         frames = record.frames_total or 0
         missing = render(job, self._environment, frames)
         warning = "; ".join(text for text in (record.warning, missing) if text) or None
-        self._end(job, JobState.SUCCEEDED, frames=frames, warning=warning)
-
-    def _end(
-        self,
-        job: RunningJob,
-        state: JobState,
-        *,
-        frames: int | None = None,
-        warning: str | None = None,
-        error: tuple[str, str] | None = None,
-    ) -> None:
-        """Write down how a job ended, then remove what is no result, or all of a job that was deleted."""
-        job_id = job.record.id
-        self._store.finish(job_id, state, self._clock(), frames=frames, warning=warning, error=error)
-        log.info("job %s %s%s", job_id, state, "" if error is None else f": {error[1]}")
-        try:
-            self._clear_up(job)
-        except OSError:
-            # The job is over all the same, and the next start clears up again.
-            log.exception("job %s leaves files that are no results", job_id)
-
-    def _clear_up(self, job: RunningJob) -> None:
-        job_id, quota = job.record.id, self._environment.quota
-        record = self._store.get(job_id)
-        if record is None or record.deleted:
-            self._store.delete(job_id)
-            job.folder.remove()
-            quota.release(job_id)
-        else:
-            job.folder.keep_results()
-            quota.record(job_id, job.folder.size())
+        return Ending(job, JobState.SUCCEEDED, self._clock(), frames=frames, warning=warning)
 
     def _sleep(self, news: int) -> None:
         """Wait until there is more news than was known before the thread looked into the queue."""
+        patience_s = min(_LOOK_S, REST_S) if self._resting or self._endings else _LOOK_S
         with self._wake:
-            self._wake.wait_for(lambda: self._news != news or self._stopping.is_set(), _LOOK_S)
+            self._wake.wait_for(lambda: self._news != news or self._stopping.is_set(), patience_s)
 
     def _reread(self, record: JobRecord) -> JobRecord:
         return self._store.get(record.id) or record
@@ -198,35 +214,3 @@ class JobRunner:
         job.record = self._reread(job.record)
         if job.record.cancel_requested:
             job.cancelled.set()
-
-    def _pause(self, job: RunningJob, seconds: float) -> None:
-        """Wait, but not longer than the job may run."""
-        end = time.monotonic() + seconds
-        while not job.shall_stop and time.monotonic() < end:
-            job.cancelled.wait(min(0.2, seconds))
-
-
-def describe_failure(error: Exception, job_id: str) -> tuple[str, str]:
-    """Return code and message of a failed job, without paths of the server; what we did not expect goes to the log."""
-    if _is_disk_full(error):
-        return (
-            StorageFullError.code,
-            "the disk of the server must have room for the results, it is full; try again later",
-        )
-    if isinstance(error, LimitExceededError | MediaError):
-        return InvalidVideoError.code, without_path(error)
-    if isinstance(error, InvalidInputError):
-        return InferenceFailedError.code, without_path(error)
-    reply = describe_error(error)
-    if reply.code == INTERNAL.code:
-        log.error("job %s failed", job_id, exc_info=error)
-    return reply.code, INTERNAL_JOB if reply is INTERNAL else reply.message
-
-
-def _is_disk_full(error: BaseException | None) -> bool:
-    """Return whether an error, or what caused it, is that of a full disk."""
-    while error is not None:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__
-    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -26,14 +27,14 @@ from service.jobs.quota import DiskQuota
 from service.jobs.record import JobState
 from service.jobs.runner import JobRunner
 from service.jobs.store import JobStore
-from service.stream_options import StreamOptions
+from service.stream_options import StreamOptions, resolved_options
 from vision.errors import StateError
 
 log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
-# Threads that write uploads, look into videos and ask the queue.
+# Threads that write uploads and ask the queue.
 IO_THREADS = 4
 # Expired jobs are looked for at least so often.
 SWEEP_S = 60.0
@@ -44,6 +45,7 @@ class _Parts:
     """What there is between start and close."""
 
     lock: filelock.BaseFileLock
+    prober: Executor
     store: JobStore
     hub: EventHub
     runner: JobRunner
@@ -77,11 +79,13 @@ class JobService:
         """
         self._is_closing = False
         executor = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="stride32-jobs-io")
-        open_parts = functools.partial(self._open, executor, EventHub())
+        prober = ThreadPoolExecutor(1, thread_name_prefix="stride32-jobs-probe")
+        open_parts = functools.partial(self._open, executor, prober, EventHub())
         try:
             self._parts = await asyncio.get_running_loop().run_in_executor(executor, open_parts)
         except BaseException:
             executor.shutdown(wait=False)
+            prober.shutdown(wait=False)
             raise
         self._executor, self._is_open = executor, True
         self._parts.runner.start()
@@ -135,17 +139,17 @@ class JobService:
         if not self._settings.jobs_workers:
             raise ForbiddenError("video jobs are switched off on this server (jobs_workers is 0); ask its operator")
         # Before the upload: a wrong tracker should not cost a gigabyte.
-        await self._in_thread(self._builder.check, options)
+        config = await self._in_thread(self._builder.check, options)
         record = await parts.intake.receive(
             stream,
             content_type=content_type,
             content_length=content_length,
             key_id=key_id,
             name=name,
-            options=options,
+            # Names and not "the default": what a job does is settled when it is sent.
+            options=resolved_options(options, config),
             wants_video=wants_video,
         )
-        parts.runner.wake()
         log.info("job %s waits, %d bytes", record.id, record.video_bytes)
         return await self._in_thread(parts.desk.status, record)
 
@@ -178,11 +182,11 @@ class JobService:
         """Return a listener to a job's changes, to be closed; raises JobNotFoundError, TooManyJobsError."""
         parts = self._need()
         await self._in_thread(parts.desk.find, key_id, job_id)
-        return parts.hub.listen(job_id)
+        return parts.hub.listen(job_id, key_id)
 
     # --- start, end, expiry ---
 
-    def _open(self, executor: Executor, hub: EventHub) -> _Parts:
+    def _open(self, executor: Executor, prober: Executor, hub: EventHub) -> _Parts:
         """Return the parts, the queue recovered; blocks."""
         settings = self._settings
         folders = JobFolders(settings.data_dir / "jobs")
@@ -202,12 +206,20 @@ class JobService:
             environment = Environment(settings=settings, store=store, quota=quota, builder=self._builder)
             runner = JobRunner(environment, folders, hub, self._clock)
             intake = JobIntake(
-                settings, store, folders, quota, executor, is_open=lambda: not self._is_closing, clock=self._clock
+                settings,
+                store,
+                folders,
+                quota,
+                executor,
+                prober,
+                is_open=lambda: not self._is_closing,
+                wake=runner.wake,
+                clock=self._clock,
             )
             desk = JobDesk(store, folders, quota, runner, retention_s=settings.jobs_retention_s, clock=self._clock)
             desk.restore()
             undo.pop_all()
-        return _Parts(lock=lock, store=store, hub=hub, runner=runner, intake=intake, desk=desk)
+        return _Parts(lock=lock, prober=prober, store=store, hub=hub, runner=runner, intake=intake, desk=desk)
 
     async def _sweep_forever(self) -> None:
         parts = self._need()
@@ -230,12 +242,19 @@ class JobService:
 
 def _close(parts: _Parts, executor: Executor, drain_s: float) -> None:
     """Let the threads end, then close the queue; blocks."""
+    deadline = time.monotonic() + drain_s
     is_idle = parts.runner.stop(drain_s)
-    executor.shutdown(wait=True)
+    for each in (parts.prober, executor):
+        # Each looks after every packet, or megabyte, whether the server stops; a disk that hangs does not.
+        waiting = threading.Thread(target=each.shutdown, daemon=True)
+        waiting.start()
+        waiting.join(max(1.0, deadline - time.monotonic()))
+        is_idle &= not waiting.is_alive()
     if not is_idle:
         # Its thread may yet write to the queue; the process ends soon, and the next start puts the job back.
         log.warning(
-            "a video job did not stop within %g s; it goes on from its last checkpoint at the next start", drain_s
+            "a video job or upload did not stop within %g s; jobs go on from their last checkpoint at the next start",
+            drain_s,
         )
         return
     parts.store.close()

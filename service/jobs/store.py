@@ -17,8 +17,8 @@ from vision.errors import StateError
 # Starts of a job without progress, each of which killed the server; after them the video is taken for the cause.
 MAX_ATTEMPTS = 2
 _CRASHED = (
-    f"expected a video that can be processed, found that the server ended {MAX_ATTEMPTS} times at the same place of it; "
-    "convert the video and upload it again"
+    f"expected a video that can be processed, found that the server ended {MAX_ATTEMPTS} times at the same place of "
+    "it; convert the video and upload it again"
 )
 _NOT_DRAWN = f"there is no annotated video: the server ended {MAX_ATTEMPTS} times while it was drawn"
 
@@ -225,7 +225,8 @@ class JobStore:
             )
             # The tracks are whole; only the video to look at cannot be made.
             connection.execute(
-                "UPDATE jobs SET state = 'succeeded', finished_at = ?, frames_done = COALESCE(frames_total, frames_done), "
+                "UPDATE jobs SET state = 'succeeded', finished_at = ?, "
+                "frames_done = COALESCE(frames_total, frames_done), "
                 f"warning = COALESCE(warning || '; ', '') || ? WHERE {spent[0]} AND phase = 'render'",
                 (now, _NOT_DRAWN, spent[1]),
             )

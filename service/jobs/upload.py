@@ -6,7 +6,8 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -20,7 +21,7 @@ FIELD = "video"
 # Bytes gathered before a thread writes them: one hop to the thread for a megabyte and not for every packet.
 WRITE_BYTES = 1 << 20
 # An upload that is slower than this on average is not worth its place.
-MIN_BYTES_PER_S = 8 << 10
+MIN_BYTES_PER_S = 64 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +31,12 @@ class UploadLimits:
     Attributes:
         max_bytes: largest video.
         idle_s: longest wait for the next bytes; after as long, the average rate must be MIN_BYTES_PER_S.
+        total_s: longest time for all of it.
     """
 
     max_bytes: int
     idle_s: float
+    total_s: float
 
 
 def is_multipart(content_type: str | None) -> bool:
@@ -88,6 +91,7 @@ class Upload:
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._size = 0
+        self._step: Future[None] | None = None
 
     async def receive(self, stream: AsyncIterator[bytes], content_type: str | None) -> int:
         """Write the body to ``folder.source`` and return its size; the file is there, whole and on the disk, or not.
@@ -98,31 +102,50 @@ class Upload:
         """
         part = SinglePart(content_type or "", FIELD) if is_multipart(content_type) else None
         await self._in_thread(self._open)
-        try:
-            await self._read(stream, part)
-            if part is not None:
-                part.finish()
-            if not self._size:
-                raise InvalidVideoError("the body must be a video, found no bytes; send the file's content")
-            await self._flush()
-            await self._in_thread(self._commit)
-        finally:
+        await self._read(stream, part)
+        if part is not None:
+            part.finish()
+        if not self._size:
+            raise InvalidVideoError("the body must be a video, found no bytes; send the file's content")
+        await self._flush()
+        await self._in_thread(self._commit)
+        return self._size
+
+    def abandon(self, forget: Callable[[], None]) -> None:
+        """Close the file and call ``forget`` in a thread, once the step that a thread is doing now is over.
+
+        Not awaited, for the task of the upload may have been cancelled: what it waited for is then still going on.
+        """
+
+        def clear() -> None:
             if self._file is not None:
                 self._file.close()
-        return self._size
+            forget()
+
+        def later(_: object) -> None:
+            # At the server's end the next start cleans up.
+            with suppress(RuntimeError):
+                self._executor.submit(clear)
+
+        if self._step is None:
+            later(None)
+        else:
+            self._step.add_done_callback(later)
 
     async def _read(self, stream: AsyncIterator[bytes], part: SinglePart | None) -> None:
         started, total = time.monotonic(), 0
         chunks = aiter(stream)
         while True:
-            slack_s = started + self._limits.idle_s + total / MIN_BYTES_PER_S - time.monotonic()
+            passed_s = time.monotonic() - started
+            slack_s = min(self._limits.idle_s + total / MIN_BYTES_PER_S, self._limits.total_s) - passed_s
             try:
                 async with asyncio.timeout(min(self._limits.idle_s, max(slack_s, 0.0))):
                     data = await anext(chunks, None)
             except TimeoutError:
                 raise BodyTimeoutError(
-                    f"the body must keep coming, with at least {MIN_BYTES_PER_S} bytes a second, got {total} bytes in "
-                    f"{time.monotonic() - started:.0f} s; send it again"
+                    f"the body must keep coming, with at least {MIN_BYTES_PER_S} bytes a second and whole in "
+                    f"{self._limits.total_s:g} s, got {total} bytes in {time.monotonic() - started:.0f} s; send it "
+                    "again, or less of it"
                 ) from None
             if data is None:
                 return
@@ -152,7 +175,8 @@ class Upload:
         await self._in_thread(self._write, pieces)
 
     async def _in_thread(self, work: Callable[..., None], *args: object) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
+        self._step = self._executor.submit(work, *args)
+        await asyncio.wrap_future(self._step)
 
     # --- in a thread ---
 
@@ -163,6 +187,7 @@ class Upload:
     def _write(self, pieces: list[bytes]) -> None:
         assert self._file is not None
         view = memoryview(b"".join(pieces))
+        self._quota.before_writing(len(view))
         while len(view):
             view = view[self._file.write(view) :]
 

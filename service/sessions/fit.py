@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from vision.pipeline import Pipeline
 
 
-def resolved_options(options: StreamOptions, config: PipelineConfig) -> StreamOptions:
-    """Return the options with the names that defaults stand for, so that a saved session does not change with them."""
-    names = {"model": config.detection.model}
-    if options.segment:
-        names["segmenter"] = config.segmentation.model
-    return options.model_copy(update=names)
-
-
 def model_digests(options: StreamOptions, config: PipelineConfig) -> dict[str, str]:
     """Return name and digest of the weights of each network of a stream, by its role."""
     roles = {"detector": config.detection.model}

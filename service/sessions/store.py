@@ -17,12 +17,13 @@ import vision
 from service.batching import Priority
 from service.errors import InvalidParameterError, UnavailableError
 from service.sessions.errors import InvalidSnapshotError, SessionNotFoundError, TooManySessionsError
-from service.sessions.fit import check_fit, model_digests, resolved_options, tracking_settings
+from service.sessions.fit import check_fit, model_digests, tracking_settings
 from service.sessions.frames import Decode, FrameWork, StateBudget
 from service.sessions.requests import SessionInfo
 from service.sessions.session import Session
 from service.sessions.snapshot import BROKEN, FORMAT, Snapshot, SnapshotHeader, decode_snapshot, encode_snapshot
 from service.sessions.state import check_size, put_state
+from service.stream_options import resolved_options
 
 if TYPE_CHECKING:
     from service.settings import Settings

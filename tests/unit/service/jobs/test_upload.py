@@ -45,6 +45,7 @@ def receive(
     *,
     max_bytes: int = 20_000,
     idle_s: float = 5.0,
+    total_s: float = 60.0,
     quota_bytes: int = 1 << 20,
     is_open: Callable[[], bool] = lambda: True,
 ) -> tuple[JobFolder, int]:
@@ -54,12 +55,16 @@ def receive(
         upload = Upload(
             folder,
             JOB,
-            limits=UploadLimits(max_bytes=max_bytes, idle_s=idle_s),
+            limits=UploadLimits(max_bytes=max_bytes, idle_s=idle_s, total_s=total_s),
             quota=quota,
             executor=executor,
             is_open=is_open,
         )
-        size = asyncio.run(upload.receive(stream, content_type))
+        try:
+            size = asyncio.run(upload.receive(stream, content_type))
+        except BaseException:
+            upload.abandon(lambda: None)
+            raise
     assert quota.used == size
     return folder, size
 
@@ -124,6 +129,16 @@ def test_a_body_that_trickles_is_given_up(tmp_path: Path) -> None:
         receive(tmp_path, trickle(), idle_s=0.1)
 
 
+def test_an_upload_may_take_so_long_and_no_longer(tmp_path: Path) -> None:
+    async def steady() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(100)
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(BodyTimeoutError, match=r"whole in 0.1 s"):
+        receive(tmp_path, steady(), total_s=0.1)
+
+
 def test_the_end_of_the_server_ends_an_upload(tmp_path: Path) -> None:
     answers = iter([True, True, False])
     with pytest.raises(UnavailableError) as caught:
@@ -132,7 +147,7 @@ def test_the_end_of_the_server_ends_an_upload(tmp_path: Path) -> None:
 
 
 def test_a_length_that_cannot_be_taken_is_refused_before_the_body(tmp_path: Path) -> None:
-    limits, quota = UploadLimits(max_bytes=1000, idle_s=1), DiskQuota(tmp_path, 2000)
+    limits, quota = UploadLimits(max_bytes=1000, idle_s=1, total_s=10), DiskQuota(tmp_path, 2000)
     for length in (None, "", "500", "-5", "x", "٣", "9" * 30):
         check_declared(length, limits, quota)
     with pytest.raises(BodyTooLargeError):
