@@ -98,14 +98,17 @@ def send_result(path: Path, request: Request) -> Response:
         if first is not None and last and int(last) < int(first):
             found = None  # no range by its grammar, so as if it were not there
     # A video plays where it is shown; text from uploads is never shown as a page of ours.
+    # Without a name here a link may give one (the page's have the video's in it); else it is the last of the path.
     disposition = "inline" if path.name == VIDEO else "attachment"
     response = _ResultResponse(
         path,
         media_type=MEDIA_TYPES[path.name],
         stat_result=stat,
-        filename=path.name,
-        content_disposition_type=disposition,
-        headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private"},
+        headers={
+            "Content-Disposition": disposition,
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "private",
+        },
     )
     response.takes_range = found is not None
     return response

@@ -29,6 +29,11 @@ class JobResult(BaseModel):
     bytes: int
     media_type: str
     url: str = Field(description="Path on this server; ranges of it can be asked for.")
+    signed_url: str | None = Field(
+        None,
+        description="The same for GET without a key, for players and links; holds for 15 minutes and until the server "
+        "ends. Left out for who needs no key.",
+    )
 
 
 class JobStatus(BaseModel):

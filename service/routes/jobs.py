@@ -148,13 +148,14 @@ async def list_jobs(
     limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="Most jobs returned.")] = 100,
 ) -> Response:
     """List the jobs of this key, newest first."""
-    return _json({"jobs": await _jobs(request).list_of(_key_id(request), state=state, limit=limit)})
+    jobs = await _jobs(request).list_of(_key_id(request), state=state, limit=limit)
+    return _json({"jobs": [_with_links(request, status) for status in jobs]})
 
 
 @router.get("/v1/jobs/{job_id}", response_model=None, responses={200: {"model": JobStatus}, **_errors(**_NO_JOB)})
 async def get_job(request: Request, job_id: JobId) -> Response:
     """Show how far a job is, and its results."""
-    return _json(await _jobs(request).get(_key_id(request), job_id))
+    return _json(_with_links(request, await _jobs(request).get(_key_id(request), job_id)))
 
 
 @router.post(
@@ -165,7 +166,7 @@ async def get_job(request: Request, job_id: JobId) -> Response:
 )
 async def cancel_job(request: Request, job_id: JobId) -> Response:
     """Cancel a job: a waiting one at once, a running one within a frame or two; finished files stay."""
-    return _json(await _jobs(request).cancel(_key_id(request), job_id), 202)
+    return _json(_with_links(request, await _jobs(request).cancel(_key_id(request), job_id)), 202)
 
 
 @router.delete("/v1/jobs/{job_id}", status_code=204, response_model=None, responses=_errors(**_NO_JOB))
@@ -189,7 +190,11 @@ async def delete_job(request: Request, job_id: JobId) -> Response:
 async def follow_job(request: Request, job_id: JobId) -> Response:
     """Follow a job by server-sent events until it is over."""
     jobs, key_id = _jobs(request), _key_id(request)
-    return EventStream(await jobs.listen(key_id, job_id), lambda: jobs.get(key_id, job_id))
+
+    async def status() -> dict[str, Any]:
+        return _with_links(request, await jobs.get(key_id, job_id))
+
+    return EventStream(await jobs.listen(key_id, job_id), status)
 
 
 @router.get(
@@ -202,7 +207,7 @@ async def follow_job(request: Request, job_id: JobId) -> Response:
     },
 )
 async def get_result(request: Request, job_id: JobId, name: ResultName) -> Response:
-    """Fetch a result file, or a range of it."""
+    """Fetch a result file, or a range of it. With the `signed_url` of the job's status no key is needed."""
     path = await _jobs(request).result(_key_id(request), job_id, name)
     return send_result(path, request)
 
@@ -220,6 +225,16 @@ def _jobs(request: Request) -> JobService:
 def _key_id(request: Request) -> str:
     key_id: str = request.state.key_id
     return key_id
+
+
+def _with_links(request: Request, status: dict[str, Any]) -> dict[str, Any]:
+    """Return a status whose results can be fetched without the key, where the one who asks has one."""
+    links, key_id = service_of(request).authenticator.links, _key_id(request)
+    results = []
+    for result in status["results"]:
+        signed = links.sign(result["url"], key_id)
+        results.append(result if signed is None else {**result, "signed_url": signed})
+    return {**status, "results": results}
 
 
 def _json(content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
