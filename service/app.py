@@ -111,6 +111,7 @@ def build_service(settings: Settings, load: Loader = load_served) -> Service:
         max_bytes=settings.queue_bytes,
         max_body_bytes=settings.max_body_bytes,
         metrics=metrics,
+        max_wait_s=settings.request_timeout_s,
     )
     metrics.queue_bytes.set_function(lambda: admission.bytes)
     inference = ImageInference(settings)

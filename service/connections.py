@@ -7,6 +7,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, Self
 
 # An early answer is followed by at most so much of the rest of the body, for so long: enough for a client that sends
@@ -132,6 +133,7 @@ class ConnectionGate:
         return any(parsed in network for network in self._proxies)
 
 
+@lru_cache(maxsize=4096)
 def client_key(address: str | None) -> str:
     """Return what counts as one client: an IPv4 address, or the /64 of an IPv6 one, which a single host may own whole.
 

@@ -2,8 +2,9 @@
 
 ServiceError (a VisionError with a status)
   BadRequestError 400, UnauthorizedError 401, ForbiddenError 403, NotFoundError 404, NotAcceptableError 406,
-  BodyTimeoutError 408, ConflictError 409, BodyTooLargeError 413, UnsupportedMediaTypeError 415, InvalidParameterError
-  422, QueueFullError 429, RateLimitedError 429, InferenceFailedError 500, UnavailableError 503, DeadlineError 504
+  BodyTimeoutError 408, SlowBodyError 408, ConflictError 409, BodyTooLargeError 413, UnsupportedMediaTypeError 415,
+  InvalidParameterError 422, QueueFullError 429, RateLimitedError 429, InferenceFailedError 500, UnavailableError 503,
+  DeadlineError 504
 Errors of the library come through ``describe_error``, which also keeps paths of the server out of messages.
 """
 
@@ -73,6 +74,12 @@ class NotAcceptableError(ServiceError):
 
 class BodyTimeoutError(ServiceError):
     """The body did not arrive in time."""
+
+    status, code = 408, "body_timeout"
+
+
+class SlowBodyError(ServiceError):
+    """The body came too slowly to be waited for, however long the client would wait."""
 
     status, code = 408, "body_timeout"
 

@@ -12,12 +12,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from starlette.requests import Request
 
-from service.admission import Ticket
 from service.batching import Batcher, Served, Work
 from service.errors import CancelledWorkError, DeadlineError, UnavailableError
 from service.registry import LoadedModel, ModelEntry
@@ -29,6 +28,20 @@ from vision.types import Frame, ImageArray
 
 # A client that went away is noticed for answers that take longer than this; sooner ones are not worth a task.
 WATCH_AFTER_S = 0.05
+# Threads that draw and write answers that take milliseconds.
+ANSWER_THREADS = 2
+
+Result = TypeVar("Result")
+
+
+class Room(Protocol):
+    """Where a decoded picture is booked; a request's ``Ticket``, or what stands before it."""
+
+    def grow(self, n_bytes: int) -> None:
+        """Add bytes; raises QueueFullError and LimitExceededError where there is no room for them."""
+
+    def borrow(self, n_bytes: int) -> None:
+        """Add bytes that only decoding needs, or give them back (below zero); raises QueueFullError."""
 
 
 @dataclass(slots=True, eq=False)
@@ -58,7 +71,7 @@ class _Question:
 
     body: bytes | memoryview | ImageArray
     options: Any
-    ticket: Ticket
+    ticket: Room
     deadline: float
     keep_frame: bool
     batcher: Batcher
@@ -86,11 +99,14 @@ class ImageInference:
     def __init__(self, settings: Settings) -> None:
         self.limits = ImageLimits(max_pixels=settings.max_pixels, max_bytes=settings.max_body_bytes)
         threads = settings.decode_threads or max(2, available_cpus())
+        # Answers do not wait behind the pictures of requests that came later.
+        self.answer_pool = ThreadPoolExecutor(ANSWER_THREADS, thread_name_prefix="answer")
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     def close(self) -> None:
         """End the threads."""
         self.pool.shutdown(wait=True, cancel_futures=True)
+        self.answer_pool.shutdown(wait=True, cancel_futures=True)
 
     async def ask(
         self,
@@ -98,7 +114,7 @@ class ImageInference:
         body: bytes | memoryview | ImageArray,
         options: Any,
         *,
-        ticket: Ticket,
+        ticket: Room,
         timeout_s: float,
         request: Request | None = None,
         keep_frame: bool = False,
@@ -122,6 +138,7 @@ class ImageInference:
         future: asyncio.Future[Served] = loop.create_future()
         loaded = entry.acquire()
         question = _Question(body, options, ticket, time.monotonic() + timeout_s, keep_frame, loaded.batcher)
+        del body  # the question lets it go when it is decoded
         settle = _settle_and_release(future, loop, loaded)
         try:
             # In the request's context: log lines of other threads name the request, too.
@@ -145,12 +162,28 @@ class ImageInference:
         names = loaded.served.class_names
         return Answer(served.value, question.size_hw, question.frame, timings_ms, served.batch, names)
 
-    def _image(self, body: bytes | memoryview | ImageArray, ticket: Ticket) -> ImageArray:
+    async def write(self, work: Callable[[], Result], timeout_s: float) -> Result:
+        """Return what ``work`` makes of an answer, in a thread for such work.
+
+        Raises:
+            DeadlineError: it was not done in time; what has not begun by then never does.
+        """
+        making = asyncio.get_running_loop().run_in_executor(self.answer_pool, work)
+        try:
+            return await asyncio.wait_for(making, max(0.0, timeout_s))
+        except TimeoutError:
+            raise DeadlineError(
+                "the answer must be written in time, it was not; ask for less, for JSON, or wait longer"
+            ) from None
+
+    def _image(self, body: bytes | memoryview | ImageArray, ticket: Room) -> ImageArray:
         """Return the pixels of a picture, uint8 [H, W, 3]; raises MediaError, LimitExceededError, QueueFullError."""
         if isinstance(body, np.ndarray):
             self.limits.check_size((body.shape[1], body.shape[0]), "the image")
             return body
-        return decode_image(bytes(body), limits=self.limits, source="the image", reserve=ticket.grow)
+        return decode_image(
+            bytes(body), limits=self.limits, source="the image", reserve=ticket.grow, borrow=ticket.borrow
+        )
 
     def _prepare(self, loaded: LoadedModel, entry: ModelEntry, question: _Question, settle: Any) -> None:
         """Decode and prepare a picture and queue it; runs in the pool, and settles in every case."""
@@ -162,6 +195,7 @@ class ImageInference:
                 entry.metrics.dropped("expired")
                 raise DeadlineError("the answer was wanted before the picture was decoded; send less, or wait longer")
             image = self._image(question.body, question.ticket)
+            question.body = b""
             frame = Frame(image)
             question.size_hw = frame.size_hw
             if question.keep_frame:
@@ -169,7 +203,6 @@ class ImageInference:
             prepared = loaded.served.prepare(frame, question.options)
             question.decode_s = time.monotonic() - began
             entry.metrics.decoded(question.decode_s)
-            question.body = b""
             question.work = loaded.batcher.submit(prepared, settle, timeout_s=question.deadline - time.monotonic())
             if question.cancelled:
                 loaded.batcher.cancel(question.work)

@@ -9,10 +9,32 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 
 from service.admission import Admission, Ticket
-from service.errors import BadRequestError, BodyTimeoutError, CancelledWorkError, UnsupportedMediaTypeError
+from service.auth import ANONYMOUS, client_address
+from service.connections import client_key
+from service.errors import (
+    BadRequestError,
+    BodyTimeoutError,
+    CancelledWorkError,
+    SlowBodyError,
+    UnsupportedMediaTypeError,
+)
 from service.multipart import SinglePart
 
 IMAGE_PART: Final = "image"
+# A body must come at this rate once it has had time to begin: one that drips holds memory and a place for nothing.
+MIN_BYTES_PER_S: Final = 16_000
+GRACE_S: Final = 2.0
+
+
+def enter_upload(request: Request, admission: Admission) -> Ticket:
+    """Return the ticket of a request whose body is about to be read; raises as ``Admission.enter``."""
+    return admission.enter(content_length(request), sender_of(request))
+
+
+def sender_of(request: Request) -> str:
+    """Return what a body's sender is counted under: its key, or its address where it has none."""
+    key_id: str = request.scope["state"].get("key_id", ANONYMOUS)
+    return client_key(client_address(request.scope)) if key_id == ANONYMOUS else key_id
 
 
 def content_length(request: Request) -> int | None:
@@ -65,17 +87,20 @@ async def read_body(
     timeout_s: float,
     pieces_of: Callable[[bytes], Iterable[bytes]] | None = None,
 ) -> bytes:
-    """Return the body, or what ``pieces_of`` takes out of each chunk of it.
+    """Return the body, or what ``pieces_of`` takes out of each chunk of it; then it has its place in the queue.
 
     Raises:
         BodyTooLargeError: more bytes than allowed, whatever the head said. QueueFullError: no room for them now.
-        BodyTimeoutError: the body took too long. CancelledWorkError: the client went away.
+        BodyTimeoutError, SlowBodyError: the body took too long. CancelledWorkError: the client went away.
     """
-    booked = content_length(request) or 0
+    announced = content_length(request)
+    booked = announced or 0
     pieces: list[bytes] = []
     received = 0
+    began = asyncio.get_running_loop().time()
+    ends = began + timeout_s
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout_at(min(ends, began + GRACE_S)) as patience:
             async for chunk in request.stream():
                 received += len(chunk)
                 if received > admission.max_body_bytes:
@@ -84,11 +109,20 @@ async def read_body(
                     ticket.grow(received - booked)
                     booked = received
                 pieces.extend((chunk,) if pieces_of is None else pieces_of(chunk))
+                if received != announced:  # more is to come
+                    patience.reschedule(min(ends, began + GRACE_S + received / MIN_BYTES_PER_S))
     except TimeoutError:
         admission.metrics.rejected("body_timeout")
-        raise BodyTimeoutError(
-            f"the body must arrive within {timeout_s:g} s, {received} bytes came; send it faster or smaller"
+        if patience.when() == ends:
+            raise BodyTimeoutError(
+                f"the body must arrive within {timeout_s:g} s, {received} bytes came; send it faster or smaller"
+            ) from None
+        raise SlowBodyError(
+            f"the body must come at {MIN_BYTES_PER_S} bytes a second at least, {received} bytes came in "
+            f"{asyncio.get_running_loop().time() - began:.1f} s; send it faster"
         ) from None
     except ClientDisconnect:
         raise CancelledWorkError("the client went away while it sent the body") from None
+    ticket.arrived()
+    # A single piece is not copied. Of several one body at a time is there twice, for nothing else runs meanwhile.
     return b"".join(pieces)

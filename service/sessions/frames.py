@@ -22,6 +22,9 @@ class Place(Protocol):
     def grow(self, n_bytes: int) -> None:
         """Add bytes; raises QueueFullError where there is no room for them."""
 
+    def borrow(self, n_bytes: int) -> None:
+        """Add bytes that only decoding needs, or give them back (below zero); raises as ``grow``."""
+
     def release(self) -> None:
         """Give everything back; a second call does nothing."""
 
@@ -34,8 +37,9 @@ def pool_decoder(pool: Executor, limits: ImageLimits) -> Decode:
     """Return what decodes pictures in the threads of ``pool``, booking their size on their place first."""
 
     async def decode(data: bytes, place: Place | None) -> ImageArray:
-        reserve = None if place is None else place.grow
-        step = partial(decode_image, data, limits=limits, source="the picture", reserve=reserve)
+        step = partial(decode_image, data, limits=limits, source="the picture")
+        if place is not None:
+            step = partial(step, reserve=place.grow, borrow=place.borrow)
         return await asyncio.get_running_loop().run_in_executor(pool, step)
 
     return decode

@@ -118,6 +118,7 @@ def decode_image(
     limits: ImageLimits = DEFAULT_LIMITS,
     source: str = "",
     reserve: Callable[[int], None] | None = None,
+    borrow: Callable[[int], None] | None = None,
 ) -> ImageArray:
     """Return the picture as upright uint8 [H, W, 3] RGB.
 
@@ -129,6 +130,8 @@ def decode_image(
         limits: largest size accepted, checked on the header before decoding.
         source: name for error messages.
         reserve: called with the bytes of the decoded picture before any of it is decoded; what it raises comes out.
+        borrow: called after it with the bytes that decoding needs beside those, and with as many below zero when they
+            are free again; not where decoding fails.
 
     Raises:
         LimitExceededError: more bytes or pixels than allowed.
@@ -141,12 +144,15 @@ def decode_image(
         limits.check_size(image.size, name)
         if reserve is not None:
             reserve(image.size[0] * image.size[1] * 3)
-        if _is_plain_jpeg(image, data):
-            return _decode_plain_jpeg(data, _orientation(image), name)
-        image.load()
-        # After load: TIFF applies its own orientation while loading, and PNG may carry EXIF behind the pixels.
-        orientation = _orientation(image)
-        return _orient_array(np.asarray(_to_rgb(image, name)), orientation)
+        is_plain = _is_plain_jpeg(image, data)
+        passing = image.size[0] * image.size[1] * (_decoding_cost(image, is_plain) - 3)
+        if borrow is not None:
+            borrow(passing)
+        rgb = _decode_plain_jpeg(data, _orientation(image), name) if is_plain else _decode_any(image, name)
+        if borrow is not None:
+            image.close()
+            borrow(-passing)
+        return rgb
     except DECODE_ERRORS as exc:
         if isinstance(exc, InvalidInputError):
             raise
@@ -224,6 +230,30 @@ def _is_plain_jpeg(image: Image.Image, data: bytes) -> bool:
     return image.format == "JPEG" and image.mode in ("RGB", "L") and data.rstrip(b"\x00")[-2:] == b"\xff\xd9"
 
 
+def _decoding_cost(image: Image.Image, is_plain_jpeg: bool) -> int:
+    """Return the most bytes a pixel that decoding holds, the result's three among them.
+
+    Measured as the growth of the process; Pillow keeps three channels in four bytes and hands them over by a copy.
+    """
+    if is_plain_jpeg:
+        # A progressive file is whole in memory as coefficients before its first row is there.
+        return 9 if image.info.get("progressive") else 6
+    cost = 20 if _has_alpha(image) else 14
+    # WebP has two canvases of its own for animations.
+    return cost + 8 if image.format == "WEBP" else cost
+
+
+def _decode_any(image: Image.Image, name: str) -> ImageArray:
+    image.load()
+    # After load: TIFF applies its own orientation while loading, and PNG may carry EXIF behind the pixels.
+    orientation = _orientation(image)
+    return _orient_array(np.asarray(_to_rgb(image, name)), orientation)
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+
+
 def _decode_plain_jpeg(data: bytes, orientation: int, name: str) -> ImageArray:
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     rgb = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -262,7 +292,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode.startswith("I;16"):
         # convert("L") would clip at 255; the high byte is how Pillow itself reads 16-bit colour.
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+    if _has_alpha(image):
         picture = image.convert("RGBA")
         canvas = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(canvas, picture).convert("RGB")
