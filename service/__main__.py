@@ -19,7 +19,7 @@ from service.state import Service
 from service.tracing import start_tracing
 from vision.errors import VisionError
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("service")
 
 USAGE = 2
 
