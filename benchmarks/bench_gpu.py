@@ -154,22 +154,21 @@ def count_for(effort: Effort, clients: int, ask: Callable[[int], object]) -> Row
 
 def bench_batcher(detector: DeviceDetector, jpegs: list[bytes], cap: int, clients: int, effort: Effort) -> Row:
     """Return the rate from JPEG to detections through the service's batcher, and how full its batches were."""
-    batches: list[int] = []
-
-    def run(inputs: Any) -> Any:
-        batches.append(len(inputs))
-        return detector.detect_prepared(inputs)
-
+    batches: list[int] = []  # that of each picture
+    made = Batcher(detector.detect_prepared, max_batch=cap, launcher=detector)
     # As in the service: a pool decodes, and clients wait. A thread for each client would fight over the interpreter.
-    with closing(Batcher(run, max_batch=cap)) as batcher, ThreadPoolExecutor(default_threads()) as decoders:
+    with closing(made) as batcher, ThreadPoolExecutor(default_threads()) as decoders:
 
         def ask(number: int) -> object:
             jpeg = jpegs[number % len(jpegs)]
             item = decoders.submit(lambda: detector.prepare(Frame(decode_image(jpeg)))).result()
-            return batcher.ask(item)
+            served = batcher.ask(item)
+            batches.append(served.batch)
+            return served
 
         row = count_for(effort, clients, ask)
-    return {**row, "clients": clients, "cap": cap, "mean_batch": round(float(np.mean(batches)), 2)}
+    mean_batch = len(batches) / sum(1 / size for size in batches)
+    return {**row, "clients": clients, "cap": cap, "mean_batch": round(mean_batch, 2)}
 
 
 def bench_decoding(jpegs: list[bytes], effort: Effort) -> Row:
