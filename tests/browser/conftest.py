@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CHROMIUM = Path("/usr/bin/chromium")
 KEY = "a-key-for-browser-tests-only"
 START_TIMEOUT_S = 60.0
+SCREENSHOTS = "STRIDE32_SCREENSHOTS"
 # Frames of the clip: one with several people in it, and a stretch in which one walks and is tracked.
 CROWDED_FRAME = 38
 WALK = range(106, 136)
@@ -225,3 +226,23 @@ def visit(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
     yield visitor
     context.close()
     assert visitor.faults == []
+
+
+@pytest.fixture
+def shoot(visit: Visit, tmp_path: Path) -> Callable[[str], None]:
+    """Return what takes a picture of the page in light and dark, kept in STRIDE32_SCREENSHOTS if that is set."""
+    folder = Path(os.environ.get(SCREENSHOTS) or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def take(name: str) -> None:
+        means = {}
+        for scheme in ("light", "dark"):
+            visit.page.emulate_media(color_scheme=scheme)
+            path = folder / f"{name}-{scheme}.png"
+            visit.page.screenshot(path=path, full_page=True, animations="disabled")
+            with Image.open(path) as shot:
+                means[scheme] = float(np.asarray(shot.convert("L"), np.float32).mean())
+        visit.page.emulate_media(color_scheme="light")
+        assert means["light"] > means["dark"] + 40, (name, means)
+
+    return take

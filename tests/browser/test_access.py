@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import FileChooser, Page
 
     from tests.browser.conftest import Media, Visit
 
@@ -126,6 +126,9 @@ def test_the_theme_follows_the_system_and_the_button(visit: Visit, address: str)
 
 def test_a_picture_by_keyboard_alone(visit: Visit, address: str, media: Media) -> None:
     page = visit.open(address)
+    # Waited for from here on: the browser takes a moment to hand its choosers over.
+    choosers: list[FileChooser] = []
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     focused = "document.activeElement.id || document.activeElement.name || document.activeElement.tagName"
@@ -138,15 +141,20 @@ def test_a_picture_by_keyboard_alone(visit: Visit, address: str, media: Media) -
         "getComputedStyle(document.activeElement).outlineStyle !== 'none' && "
         "parseFloat(getComputedStyle(document.activeElement).outlineWidth) >= 2"
     )
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files(media.picture)
+    page.keyboard.press("Enter")
+    for _ in range(100):
+        if choosers:
+            break
+        page.wait_for_timeout(50)
+    choosers[0].set_files(media.picture)
     page.wait_for_selector("#picture-table tbody tr >> nth=0")
     before = page.locator("#picture-table tbody tr").count()
+    # The pressed button is gone, the one in its stead has the focus; the controls lie before it.
+    assert page.evaluate(focused) == "picture-other"
     for _ in range(20):
         if page.evaluate(focused) == "picture-conf":
             break
-        page.keyboard.press("Tab")
+        page.keyboard.press("Shift+Tab")
     page.keyboard.press("Home")
     assert page.input_value("#picture-conf") == "0.1"
     assert page.locator("#picture-table tbody tr").count() > before
@@ -159,6 +167,21 @@ def test_a_picture_by_keyboard_alone(visit: Visit, address: str, media: Media) -
     assert page.locator("#picture-table tbody tr").count() == 0
     page.keyboard.press("Space")
     assert page.locator("#picture-table tbody tr").count() > before
+    # The rows are one stop of the tab key; arrows move within, and the row is marked in the picture.
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.tagName") == "TR":
+            break
+    rows = page.locator("#picture-table tbody tr").count()
+    at = "document.activeElement.sectionRowIndex"
+    for pressed, row in (("ArrowDown", 1), ("ArrowUp", 0), ("ArrowUp", 0), ("End", rows - 1), ("ArrowDown", rows - 1)):
+        page.keyboard.press(pressed)
+        assert page.evaluate(at) == row
+    assert page.locator("#picture-table tbody tr[tabindex='0']").count() == 1
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.tagName") != "TR"
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate(at) == rows - 1
 
 
 def test_tabs_by_arrows(visit: Visit, address: str) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import httpx2 as httpx
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.browser.conftest import Visit
 
 
@@ -15,7 +17,7 @@ def sessions_of(address: str) -> int:
     return len(httpx.get(f"{address}/v1/sessions").json()["sessions"])
 
 
-def test_people_are_tracked_live(visit: Visit, address: str) -> None:
+def test_people_are_tracked_live(visit: Visit, address: str, shoot: Callable[[str], None]) -> None:
     page = visit.open(address)
     page.click("#tab-camera")
     page.click("#camera-toggle")
@@ -26,6 +28,7 @@ def test_people_are_tracked_live(visit: Visit, address: str) -> None:
     assert page.get_attribute("#camera-toggle", "aria-pressed") == "true"
     assert "track" in (page.get_attribute("#camera-canvas", "aria-label") or "")
     assert sessions_of(address) == 1
+    shoot("camera")
     assert page.eval_on_selector(
         "#camera-canvas",
         """canvas => { const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -75,3 +78,62 @@ def test_reasons_for_no_camera_are_said(visit: Visit, address: str) -> None:
     page.click("#camera-toggle")
     page.wait_for_selector("#camera-error:visible")
     assert "https://" in page.inner_text("#camera-error")
+
+
+# A stream of the page over a socket that a test answers, and a camera that gives what a test says.
+STREAM = """async (frames) => {
+  const { FrameStream } = await import("/web/stream.js");
+  class Socket extends EventTarget {
+    static OPEN = 1;
+    readyState = 1;
+    sent = 0;
+    send(what) { if (typeof what !== "string") this.sent += 1; }
+    close() { this.readyState = 3; }
+    say(message) { this.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(message) })); }
+  }
+  const real = window.WebSocket;
+  window.WebSocket = Socket;
+  const left = [...frames];
+  const frame = () => ({ blob: new Blob(["x"]), picture: null });
+  const told = { results: 0, ends: [] };
+  const stream = new FrameStream("s", {
+    next: async () => ((left.length ? left.shift() : false) ? frame() : null),
+    onResult: () => { told.results += 1; },
+    onEnd: (error) => told.ends.push(error.message),
+  });
+  stream.open();
+  window.WebSocket = Object.assign(Socket, { real });
+  Object.assign(window, { stream, told });
+  stream.socket.say({ type: "ready", credit: 4, next_sequence: 0 });
+}"""
+
+
+def test_a_camera_that_misses_frames_goes_on(visit: Visit, address: str) -> None:
+    page = visit.open(address)
+    page.clock.install()
+    page.evaluate(STREAM, [False, False, True, False, True])
+    for _ in range(5):
+        page.clock.run_for(200)
+    assert page.evaluate("[stream.socket.sent, told.ends]") == [2, []]
+    # One frame is refused, a later one answered: the reason of an end is then not the refused frame.
+    page.evaluate(
+        "stream.socket.say({ type: 'error', sequence: 0, error: { code: 'queue_full', message: 'too many' } })"
+    )
+    page.evaluate("stream.socket.say({ type: 'result', sequence: 1 })")
+    page.evaluate("stream.socket.dispatchEvent(new CloseEvent('close', { code: 4404 }))")
+    results, ends = page.evaluate("[told.results, told.ends]")
+    assert results == 1
+    assert len(ends) == 1
+    assert "the session is gone" in ends[0]
+
+
+def test_a_camera_without_frames_is_said(visit: Visit, address: str) -> None:
+    page = visit.open(address)
+    page.clock.install()
+    page.evaluate(STREAM, [True])
+    for _ in range(60):
+        page.clock.run_for(100)
+    sent, ends = page.evaluate("[stream.socket.sent, told.ends]")
+    assert sent == 1
+    assert len(ends) == 1
+    assert "must give frames" in ends[0]

@@ -19,6 +19,8 @@ from vision.geometry.rle import decode_label_map
 from vision.palette import PALETTE_RGB, STREET_RGB
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from playwright.sync_api import Page, Route
 
     from tests.browser.conftest import Media, Visit
@@ -72,7 +74,9 @@ def set_slider(page: Page, selector: str, value: float) -> None:
     )
 
 
-def test_boxes_are_drawn_and_listed_as_the_server_says(visit: Visit, address: str, media: Media) -> None:
+def test_boxes_are_drawn_and_listed_as_the_server_says(
+    visit: Visit, address: str, media: Media, shoot: Callable[[str], None]
+) -> None:
     page = visit.open(address)
     choose(page, media.picture)
     answer = httpx.post(f"{address}/v1/detect?conf=0.4", content=media.picture.read_bytes()).json()
@@ -97,6 +101,7 @@ def test_boxes_are_drawn_and_listed_as_the_server_says(visit: Visit, address: st
     label = page.get_attribute("#picture-canvas", "aria-label") or ""
     assert label.startswith(f"people.jpg: {len(expected)} boxes")
     assert label.removeprefix("people.jpg: ") in page.inner_text("#picture-summary")
+    shoot("boxes")
 
 
 def test_filters_hide_without_asking_again(visit: Visit, address: str, media: Media) -> None:
@@ -142,7 +147,7 @@ def test_exports_hold_what_is_shown(visit: Visit, address: str, media: Media) ->
     assert answer["detections"] == written["detections"]
 
 
-def test_areas_lie_over_the_picture(visit: Visit, address: str, media: Media) -> None:
+def test_areas_lie_over_the_picture(visit: Visit, address: str, media: Media, shoot: Callable[[str], None]) -> None:
     page = visit.open(address)
     choose(page, media.picture)
     page.check("input[name=task][value=segment]")
@@ -153,6 +158,7 @@ def test_areas_lie_over_the_picture(visit: Visit, address: str, media: Media) ->
         (entry["class_name"], entry["pixels"]) for entry in expected
     ]
     assert len(page.query_selector_all("#picture-classes .swatch")) == len(expected)
+    shoot("areas")
     set_slider(page, "#picture-opacity", 1)
     largest = expected[0]
     labels = decode_label_map(answer["segmentation"])

@@ -18,6 +18,14 @@ export function element(tag, attributes = {}, ...children) {
 export const button = (text, onPress, attributes = {}) =>
   element("button", { type: "button", class: "plain", click: onPress, ...attributes }, text);
 
+/** Hide one control and show another in its stead; the keyboard's focus goes along. */
+export function exchange(gone, come) {
+  const hadFocus = document.activeElement === gone;
+  come.hidden = false;
+  gone.hidden = true;
+  if (hadFocus) come.focus();
+}
+
 /** Return a small square in a colour; set by script, for the content policy forbids style attributes. */
 export function swatch(colour) {
   const made = element("span", { class: "swatch", "aria-hidden": "true" });

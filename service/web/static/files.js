@@ -4,12 +4,14 @@
  * Call `onFile` with each file given to a view.
  *
  * view: the element that files may be dropped on. input: its hidden file input. buttons: open the chooser.
- * paste: take pictures from the clipboard while the view is shown.
+ * paste: take pictures from the clipboard while the view is shown. several: all files of a drop, and not the first alone.
  */
-export function acceptFiles({ view, input, buttons, onFile, paste = false }) {
+export function acceptFiles({ view, input, buttons, onFile, paste = false, several = false }) {
+  const take = (files) => [...files].slice(0, several ? files.length : 1).forEach((file) => onFile(file));
+  input.multiple = several;
   for (const pressed of buttons) pressed.addEventListener("click", () => input.click());
   input.addEventListener("change", () => {
-    if (input.files.length) onFile(input.files[0]);
+    take(input.files);
     // The same file may be chosen again.
     input.value = "";
   });
@@ -23,14 +25,14 @@ export function acceptFiles({ view, input, buttons, onFile, paste = false }) {
   view.addEventListener("drop", (event) => {
     depth = 0;
     over(0);
-    if (event.dataTransfer.files.length) onFile(event.dataTransfer.files[0]);
+    take(event.dataTransfer.files);
   });
   if (!paste) return;
   document.addEventListener("paste", (event) => {
     const files = event.clipboardData?.files;
     if (view.hidden || !files?.length) return;
     event.preventDefault();
-    onFile(files[0]);
+    take(files);
   });
 }
 

@@ -1,9 +1,9 @@
 // The card of one job: progress with what is left, its numbers, cancelling, and its results for download.
 
-import { request } from "./api.js";
-import { byId, button, bytesText, durationText, fillFacts, millisecondsText, save } from "./dom.js";
+import { byId, button, bytesText, durationText, fillFacts, millisecondsText } from "./dom.js";
 import { isOver } from "./job-events.js";
 import { showError } from "./notices.js";
+import { resultLink } from "./results.js";
 
 const STATES = { queued: "waiting", running: "running", succeeded: "done", failed: "failed", cancelled: "cancelled" };
 const PHASES = { track: "tracking", render: "drawing" };
@@ -32,7 +32,7 @@ export function showJob(status, { onCancel, onDelete, errorBox }) {
   ]);
   if (status.error) showError(errorBox, status.error);
   actions(`${status.id} ${status.state} ${status.results?.length ?? 0}`, () => isOver(status)
-    ? [...(status.results ?? []).map((result) => button(`${result.name}, ${bytesText(result.bytes)}`, () => void download(status, result, errorBox))),
+    ? [...(status.results ?? []).map((result) => resultLink(status, result, errorBox)),
       button("Delete", onDelete)]
     : [button("Cancel", onCancel)]);
 }
@@ -56,15 +56,6 @@ function actions(mark, make) {
   if (mark === shown) return;
   shown = mark;
   byId("job-actions").replaceChildren(...make());
-}
-
-async function download(status, result, errorBox) {
-  try {
-    const answer = await request("GET", `v1/jobs/${status.id}/results/${result.name}`);
-    save(await answer.blob(), `${(status.name || status.id).replace(/\.[^.]*$/, "")}-${result.name}`);
-  } catch (error) {
-    showError(errorBox, error);
-  }
 }
 
 function tookText({ started_at: started, finished_at: finished }) {

@@ -10,18 +10,19 @@ const ATTEMPTS = 5;
 export const isOver = (status) => OVER.has(status.state);
 
 /**
- * Yield each status of a job until it is over. A connection that breaks is opened again, after asking for the status
- * once; after five failures in a row the error is raised.
+ * Yield each status of a job until it is over or deleted. A connection that breaks is opened again, after asking for the
+ * status once; after five failures in a row the error is raised.
  */
 export async function* followJob(id, signal) {
   for (let failures = 0; ;) {
     try {
       for await (const { event, data } of serverEvents(`v1/jobs/${id}/events`, { signal })) {
-        if (event !== "status") continue;
+        if (event !== "status" && event !== "end") continue;
         failures = 0;
         const status = JSON.parse(data);
-        yield status;
-        if (isOver(status)) return;
+        // Of a job that was deleted before anything was told there is no status.
+        if (status.id) yield status;
+        if (event === "end" || isOver(status)) return;
       }
     } catch (error) {
       failures = worse(error, failures, signal);
@@ -29,6 +30,7 @@ export async function* followJob(id, signal) {
     // The stream ended early or broke: whatever was missed is in the status.
     try {
       const status = await requestJson("GET", `v1/jobs/${id}`, { signal });
+      failures = 0;
       yield status;
       if (isOver(status)) return;
     } catch (error) {

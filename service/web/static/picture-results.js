@@ -4,6 +4,7 @@ import { address, apiKey, request } from "./api.js";
 import { byId, countText, element, fillBody, fillHead, millisecondsText, save, swatch } from "./dom.js";
 import { announce, showError } from "./notices.js";
 import { colourOf, cssColour } from "./palette.js";
+import { rove } from "./roving.js";
 
 /** Return the detections that pass the slider and the class filter, best first as the server sends them. */
 export function shownDetections({ answer, conf, hidden }) {
@@ -89,15 +90,18 @@ function listDetections(state, table, onMark) {
   fillHead(table, ["No.", "Class", "Score", "Left", "Top", "Right", "Bottom"], 3);
   fillBody(table, shownDetections(state).map((detection, at) => ({
     attributes: {
-      "data-score": detection.score, tabindex: "0", pointerenter: () => onMark(detection), pointerleave: () => onMark(null),
+      "data-score": detection.score, pointerenter: () => onMark(detection), pointerleave: () => onMark(null),
       focus: () => onMark(detection), blur: () => onMark(null),
     },
     cells: [String(at + 1), detection.class_name, bar(detection.score), ...detection.box.map((value) => Number(value.toFixed(1)))],
   })));
+  table.setAttribute("role", "grid");
+  rove(table.tBodies[0]);
 }
 
 function listShares(state, table) {
   const { answer } = state;
+  table.removeAttribute("role");
   const areas = Boolean(answer.segmentation);
   const entries = answer.classes.filter((entry) => !areas || !state.hidden.has(entry.label));
   if (areas) entries.sort((a, b) => b.share - a.share);

@@ -1,7 +1,7 @@
 // The view of one picture: choose it, ask the server, draw the answer; picture-results.js lists and exports it.
 
 import { request, requestJson } from "./api.js";
-import { byId, fillSelect } from "./dom.js";
+import { byId, exchange, fillSelect } from "./dom.js";
 import { acceptFiles } from "./files.js";
 import { modelsOf, onModels, recommendedConf } from "./models.js";
 import { announce, showError } from "./notices.js";
@@ -69,8 +69,7 @@ async function open(file) {
   if (state.file !== file) return;
   state.bitmap = bitmap;
   canvas.hidden = !bitmap;
-  byId("picture-choose").hidden = Boolean(bitmap);
-  byId("picture-other").hidden = !bitmap;
+  showPlace(!bitmap);
   draw();
   await ask();
 }
@@ -138,9 +137,10 @@ async function showServersPicture(signal) {
   });
   state.bitmap = await createImageBitmap(await drawn.blob());
   state.serverDrawn = true;
-  byId("picture-choose").hidden = true;
-  byId("picture-other").hidden = false;
+  showPlace(false);
 }
+
+const showPlace = (is) => exchange(...(is ? [byId("picture-other"), byId("picture-choose")] : [byId("picture-choose"), byId("picture-other")]));
 
 /** Bring list, table and drawing in line with the filters. */
 function refresh() {

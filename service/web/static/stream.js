@@ -4,6 +4,9 @@ import { ApiError, socketAddress, socketProtocols } from "./api.js";
 
 // More on the way would only make each result later; two keep the server busy while one frame is encoded.
 const MOST_ON_THE_WAY = 2;
+// A camera that wakes up or changes its size gives no frame for a moment; one that gives none for so long is stuck.
+const MISS_PAUSE_MS = 100;
+const MOST_MISSES = 50;
 const REASONS = {
   1001: "the server is shutting down; start again when it is back",
   1008: "the server refused the order of frames; start again",
@@ -18,7 +21,7 @@ export class FrameStream {
    * onEnd(error) once, when the connection ends without `close`.
    */
   constructor(sessionId, { next, onResult, onEnd }) {
-    Object.assign(this, { sessionId, next, onResult, onEnd, window: 0, sequence: 0, sent: new Map(), grabbing: false, closed: false });
+    Object.assign(this, { sessionId, next, onResult, onEnd, window: 0, sequence: 0, sent: new Map(), misses: 0, grabbing: false, closed: false });
   }
 
   /** Connect; frames begin to flow when the server is ready. */
@@ -43,6 +46,8 @@ export class FrameStream {
     } else if (message.type === "result") {
       const frame = this.sent.get(message.sequence);
       this.sent.delete(message.sequence);
+      // What was refused before is over, and not why the connection may end later.
+      this.refused = null;
       if (frame) this.onResult(message, frame.picture, performance.now() - frame.sentAt);
     } else if (message.type === "error") {
       this.sent.delete(message.sequence);
@@ -58,7 +63,13 @@ export class FrameStream {
     try {
       while (!this.closed && this.sent.size < Math.min(this.window, MOST_ON_THE_WAY)) {
         const frame = await this.next();
-        if (!frame || this.closed || this.socket.readyState !== WebSocket.OPEN) return;
+        if (this.closed || this.socket.readyState !== WebSocket.OPEN) return;
+        if (!frame) {
+          // With nothing on the way no answer comes that would ask for the next frame, so it is asked for here.
+          if (!(await this._miss())) return;
+          continue;
+        }
+        this.misses = 0;
         const sentAt = performance.now();
         const header = { type: "frame", sequence: this.sequence, timestamp_s: (sentAt - this.startedAt) / 1000 };
         this.sent.set(this.sequence, { picture: frame.picture, sentAt });
@@ -69,6 +80,18 @@ export class FrameStream {
     } finally {
       this.grabbing = false;
     }
+  }
+
+  /** Wait a moment for a camera without a frame; return whether to go on, for after too many the stream ends. */
+  async _miss() {
+    this.misses += 1;
+    if (this.misses < MOST_MISSES) {
+      await new Promise((resolve) => setTimeout(resolve, MISS_PAUSE_MS));
+      return true;
+    }
+    this.close();
+    this.onEnd(new Error("The camera must give frames, but none came for a while; check it, then start again."));
+    return false;
   }
 
   _end({ code }) {

@@ -108,6 +108,12 @@ def test_the_policy_allows_all_that_the_page_holds() -> None:
         )
 
 
+def test_the_policy_keeps_all_within_the_server() -> None:
+    policy = dict(part.strip().partition(" ")[::2] for part in CONTENT_SECURITY_POLICY.split(";"))
+    assert policy.pop("default-src") == "'self'"
+    assert policy == dict.fromkeys(("object-src", "base-uri", "form-action", "frame-ancestors"), "'none'")
+
+
 def test_nothing_is_fetched_from_elsewhere() -> None:
     for path in STATIC.iterdir():
         # Said to people, not asked for by the page.
