@@ -21,7 +21,9 @@ from vision.runtime.config import EngineName, Precision
 PREFIX = "STRIDE32_"
 ENV_FILE = ".env"
 # Variables of the library and of its tests that carry the same prefix.
-OTHER_VARIABLES = frozenset({"STRIDE32_MODELS", "STRIDE32_CACHE", "STRIDE32_DEBUG", "STRIDE32_DATA"})
+OTHER_VARIABLES = frozenset(
+    {"STRIDE32_MODELS", "STRIDE32_CACHE", "STRIDE32_DEBUG", "STRIDE32_DATA", "STRIDE32_SCREENSHOTS"}
+)
 # What Kubernetes puts into every pod for a Service whose name begins with "stride32" (enableServiceLinks). Three forms
 # are told by their names; STRIDE32_PORT and STRIDE32_<service>_PORT only by their value.
 _LINK_NAME = re.compile(

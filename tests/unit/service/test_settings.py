@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Settings, load_settings
+from service.settings import OTHER_VARIABLES, Settings, load_settings
 from vision.errors import ConfigError
 
 
@@ -94,7 +94,7 @@ def test_what_only_looks_like_kubernetes_is_a_misspelt_variable(name: str, monke
         load_settings()
 
 
-@pytest.mark.parametrize("name", ["STRIDE32_MODELS", "STRIDE32_CACHE", "STRIDE32_DEBUG", "STRIDE32_DATA"])
+@pytest.mark.parametrize("name", sorted(OTHER_VARIABLES))
 def test_variables_of_the_library_are_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "somewhere")
     load_settings()
