@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, Self
 
+from service.room import SharedRoom
+
 # An early answer is followed by at most so much of the rest of the body, for so long: enough for a client that sends
 # everything before it reads, too little to keep us busy.
 LINGER_BYTES = 4 << 20
@@ -36,6 +38,8 @@ class EdgeSettings(Protocol):
     @property
     def max_connections_per_client(self) -> int: ...  # noqa: D102
     @property
+    def queue_bytes(self) -> int: ...  # noqa: D102
+    @property
     def trusted_proxies(self) -> Collection[str]: ...  # noqa: D102
 
 
@@ -53,6 +57,7 @@ class EdgeLimits:
     linger_bytes: int = LINGER_BYTES
     linger_s: float = LINGER_S
     write_stall_s: float = WRITE_STALL_S
+    message_bytes: int = 1 << 30
 
     @classmethod
     def from_settings(cls, settings: EdgeSettings) -> Self:
@@ -65,6 +70,7 @@ class EdgeLimits:
             max_url_bytes=settings.max_url_bytes,
             max_connections=settings.max_connections,
             max_connections_per_client=settings.max_connections_per_client,
+            message_bytes=settings.queue_bytes,
         )
 
     @property
@@ -96,6 +102,8 @@ class ConnectionGate:
         self.on_refusal = on_refusal
         self.draining = False
         self.total = 0
+        # What has come of WebSocket messages that are not whole yet.
+        self.messages = SharedRoom(limits.message_bytes)
         self._by_client: Counter[str] = Counter()
         self._proxies = _networks(trusted_proxies)
 

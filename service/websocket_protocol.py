@@ -10,7 +10,7 @@ from typing import Any
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Frame
 
 from service.connections import ConnectionGate
 
@@ -36,6 +36,9 @@ class EdgeWebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.gate = gate
         self._gate_key = ""
+        # Bytes of the frames of the message that is on its way, and what of all of it is booked at the gate.
+        self._frame_bytes = 0
+        self._booked = 0
         self._message_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
 
@@ -51,6 +54,8 @@ class EdgeWebSocketProtocol(WebSocketsSansIOProtocol):
                 timer.cancel()
         self._message_timer = self._stall_timer = None
         self.gate.leave(self._gate_key)
+        self.gate.messages.add(self._gate_key, -self._booked)
+        self._booked = 0
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -62,6 +67,22 @@ class EdgeWebSocketProtocol(WebSocketsSansIOProtocol):
         elif not unfinished and self._message_timer is not None:
             self._message_timer.cancel()
             self._message_timer = None
+        self._book()
+
+    def handle_cont(self, event: Frame) -> None:
+        """Count a further piece of a message."""
+        self._frame_bytes += len(event.data)
+        super().handle_cont(event)
+
+    def handle_text(self, event: Frame) -> None:
+        """Count the first piece of a text."""
+        self._frame_bytes = len(event.data)
+        super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        """Count the first piece of a picture."""
+        self._frame_bytes = len(event.data)
+        super().handle_bytes(event)
 
     def handle_events(self) -> None:
         """Act on the frames that are complete."""
@@ -109,6 +130,17 @@ class EdgeWebSocketProtocol(WebSocketsSansIOProtocol):
             self._stall_timer.cancel()
             self._stall_timer = None
         super().resume_writing()
+
+    def _book(self) -> None:
+        """Book what is here of a message that is not whole; many sockets with a picture each would fill the memory."""
+        held = 0 if self.close_sent else len(self.conn.reader.buffer) + (self._frame_bytes if self.frames else 0)
+        more = held - self._booked
+        if more > 0 and not self.gate.messages.fits(self._gate_key, more):
+            self._fail(CloseCode.TRY_AGAIN_LATER, "expected room for a message, got too many at once; try again")
+            self.conn.reader.buffer.clear()
+            more = -self._booked
+        self.gate.messages.add(self._gate_key, more)
+        self._booked += more
 
     def _message_expired(self) -> None:
         """A message did not arrive in time; time in which we did not read does not count."""

@@ -17,7 +17,7 @@ from service.oip.schema import VERSION, server_metadata
 from service.oip.server import OipServer, schema_of
 from service.registry import ModelEntry, ModelState
 from service.state import service_of
-from service.uploads import content_length
+from service.uploads import enter_upload
 from vision import __version__
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
@@ -210,7 +210,7 @@ async def _change(request: Request) -> dict[str, Any]:
 async def _options(request: Request) -> dict[str, Any]:
     """Return the JSON object of a request that may come without a body."""
     server = _server(request)
-    with server.admission.enter(content_length(request)) as ticket:
+    with enter_upload(request, server.admission) as ticket:
         body = await server.read(request, ticket)
         return parse_json(body, server.limits) if body.strip() else {}
 

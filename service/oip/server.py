@@ -27,7 +27,7 @@ from service.oip.schema import VERSION, ModelSchema
 from service.oip.statistics import Statistics
 from service.registry import ModelEntry, ModelRegistry
 from service.settings import Settings
-from service.uploads import content_length, read_body
+from service.uploads import enter_upload, read_body
 from vision.errors import LimitExceededError, MediaError
 
 # Below this, work on a body takes less time than the way to another thread and back.
@@ -89,17 +89,18 @@ class OipServer:
             # A model that is not loaded needs no upload. The lease ends here: each picture takes one of its own, and a
             # slow upload must not keep a model that was replaced.
             entry.acquire().release()
-            with self.admission.enter(content_length(request)) as ticket:
+            with enter_upload(request, self.admission) as ticket:
                 message = await self._decode(await self.read(request, ticket), request.headers.get(HEADER_LENGTH))
                 read_s = time.monotonic() - began
                 answers, schema = await self._ask(request, entry, message, ticket, began)
                 answered = time.monotonic()
-                response = await self._respond(request, message, schema, [answer.value for answer in answers])
+                values = [answer.value for answer in answers]
+                response = await self._respond(request, message, schema, values, began)
         except BaseException:
             statistics.failed(time.monotonic() - began)
             raise
         ended = time.monotonic()
-        self.admission.observe(ended - began)
+        self.admission.observe(ended - began - read_s)
         entry.metrics.finished(ended - answered)
         statistics.succeeded(
             [Served(None, each.timings_ms["queue"], each.timings_ms["infer"], each.batch) for each in answers],
@@ -150,16 +151,23 @@ class OipServer:
         return answers, schema_of_answers(schema, answers)
 
     async def _respond(
-        self, request: Request, message: InferRequest, schema: ModelSchema, results: Sequence[Any]
+        self, request: Request, message: InferRequest, schema: ModelSchema, results: Sequence[Any], began: float
     ) -> Response:
-        """Return the answer, compressed where the client accepts it."""
+        """Return the answer, compressed where the client accepts it; raises DeadlineError."""
         wanted = requested_outputs(message, schema)
         labels = sum(found.labels.nbytes for found in results) if schema.task == "segment" else 0
-        tensors = await self._off_loop(lambda: output_tensors(results, schema, wanted), labels)
+        tensors = await self._write(lambda: output_tensors(results, schema, wanted), labels, began)
         binary = frozenset(output.name for output in wanted if output.binary)
         answer = InferResponse(schema.name, VERSION, message.id, tensors, binary)
         accepted = request.headers.get("accept-encoding")
-        return await self._off_loop(lambda: _write(answer, accepted), sum(tensor.nbytes for tensor in tensors))
+        size = sum(tensor.nbytes for tensor in tensors)
+        return await self._write(lambda: _write(answer, accepted), size, began)
+
+    async def _write(self, work: Callable[[], Result], size: int, began: float) -> Result:
+        """Return what ``work`` makes of an answer of so many bytes, in time, and in a thread if they are many."""
+        if size <= INLINE_BYTES:
+            return work()
+        return await self.inference.write(work, self.settings.request_timeout_s - (time.monotonic() - began))
 
     async def _off_loop(self, work: Callable[[], Result], size: int) -> Result:
         """Return what ``work`` on so many bytes gives; in the pool if they are many, so that others are not held up."""

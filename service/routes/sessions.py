@@ -18,6 +18,7 @@ from service.errors import (
 )
 from service.origin import BrowserGuard
 from service.parameters import openapi_parameters
+from service.routes.descriptions import error_responses
 from service.sessions.bodies import MAX_OPTIONS_BYTES, read_body, read_options
 from service.sessions.errors import SessionNotFoundError, TooManySessionsError
 from service.sessions.requests import FrameAnswer, FrameParameters, SessionInfo, SessionList, SessionRequest
@@ -26,7 +27,7 @@ from service.sessions.snapshot import MAX_SNAPSHOT_BYTES
 from service.sessions.store import SessionStore
 from service.sessions.stream import POLICY, SESSION_GONE, FrameStream
 from service.state import service_of
-from service.uploads import content_length, read_image_body
+from service.uploads import enter_upload, read_image_body, sender_of
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
@@ -47,31 +48,19 @@ _OPTIONS = {
     "content": {"application/json": {"schema": SessionRequest.model_json_schema()}},
 }
 _SNAPSHOT_CONTENT = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-_ERROR = {
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["error"],
-                "properties": {
-                    "error": {
-                        "type": "object",
-                        "required": ["code", "message", "request_id"],
-                        "properties": {name: {"type": "string"} for name in ("code", "message", "request_id")},
-                    }
-                },
-            }
-        }
-    }
+_GONE = {404: "no such session of this key, or it expired"}
+_REFUSED = {413: "too many options", 422: "unknown or wrong options", 429: "too many sessions"}
+_NO_SNAPSHOT = {
+    413: "more bytes than a snapshot has, or more tracks than a session may have",
+    422: "no snapshot, or one that does not fit this server",
+    429: "too many sessions, or the queue is full",
 }
-
-
-def _errors(**statuses: str) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of errors: ``e404="what it means"``."""
-    return {int(name[1:]): {"description": text, **_ERROR} for name, text in statuses.items()}
-
-
-_GONE = "No such session of this key, or it expired."
+_NO_FRAME = {
+    **_GONE,
+    409: "the sequence is below the next one",
+    413: "too many bytes or pixels, or the session holds too much",
+    429: "as many frames wait as may, the queue is full, or the key asks too often",
+}
 
 
 @router.post(
@@ -80,7 +69,7 @@ _GONE = "No such session of this key, or it expired."
     response_model=None,
     responses={
         201: {"model": SessionInfo, "description": "The session."},
-        **_errors(e404="No such model.", e422="Unknown or bad options.", e429="Too many sessions.", e503="Not ready."),
+        **error_responses(400, 401, 404, 408, 413, 422, 429, 503, own=_REFUSED),
     },
     openapi_extra={"requestBody": _OPTIONS},
 )
@@ -92,7 +81,7 @@ async def create_session(request: Request) -> Response:
     return _created(session)
 
 
-@router.get("/v1/sessions", response_model=None, responses={200: {"model": SessionList}})
+@router.get("/v1/sessions", response_model=None, responses={200: {"model": SessionList}, **error_responses(401, 429)})
 async def list_sessions(request: Request) -> Response:
     """List the sessions of this key, oldest first."""
     store = _store(request)
@@ -106,20 +95,22 @@ async def list_sessions(request: Request) -> Response:
     response_model=None,
     responses={
         201: {"model": SessionInfo, "description": "A new session that goes on where the saved one was."},
-        **_errors(e413="More bytes than a snapshot has.", e422="No snapshot, or one that does not fit this server."),
+        **error_responses(401, 404, 408, 413, 422, 429, 503, own=_NO_SNAPSHOT),
     },
     openapi_extra={"requestBody": {"required": True, "content": _SNAPSHOT_CONTENT}},
 )
 async def restore_session(request: Request) -> Response:
     """Open a session from a snapshot."""
-    with service_of(request).admission.enter(None) as ticket:
+    with service_of(request).admission.enter(None, sender_of(request)) as ticket:
         data = await read_body(request, MAX_SNAPSHOT_BYTES, _body_timeout_s(request), ticket)
         with _rejects_counted(request):
             return _created(await _store(request).restore(data, _key_id(request)))
 
 
 @router.get(
-    "/v1/sessions/{session_id}", response_model=None, responses={200: {"model": SessionInfo}, **_errors(e404=_GONE)}
+    "/v1/sessions/{session_id}",
+    response_model=None,
+    responses={200: {"model": SessionInfo}, **error_responses(401, 404, 429, own=_GONE)},
 )
 async def get_session(request: Request, session_id: str) -> Response:
     """Show a session; this does not keep it alive."""
@@ -127,7 +118,12 @@ async def get_session(request: Request, session_id: str) -> Response:
     return _json(store.describe(store.get(session_id, _key_id(request))).model_dump(mode="json"))
 
 
-@router.delete("/v1/sessions/{session_id}", status_code=204, response_model=None, responses=_errors(e404=_GONE))
+@router.delete(
+    "/v1/sessions/{session_id}",
+    status_code=204,
+    response_model=None,
+    responses=error_responses(401, 404, 429, own=_GONE),
+)
 async def delete_session(request: Request, session_id: str) -> Response:
     """End a session."""
     _store(request).delete(session_id, _key_id(request))
@@ -140,7 +136,7 @@ async def delete_session(request: Request, session_id: str) -> Response:
     response_class=Response,
     responses={
         200: {"content": _SNAPSHOT_CONTENT, "description": "The session between two frames."},
-        **_errors(e404=_GONE),
+        **error_responses(401, 404, 413, 429, own=_GONE),
     },
 )
 async def download_snapshot(request: Request, session_id: str) -> Response:
@@ -158,16 +154,7 @@ async def download_snapshot(request: Request, session_id: str) -> Response:
     response_model=None,
     responses={
         200: {"model": FrameAnswer, "description": "What is in the frame."},
-        **_errors(
-            e404=_GONE,
-            e409="The sequence is below the next one.",
-            e413="Too many bytes or pixels.",
-            e415="No picture's media type.",
-            e422="No picture, or a bad parameter.",
-            e429="As many frames wait as may.",
-            e503="Not ready.",
-            e504="No answer in time.",
-        ),
+        **error_responses(400, 401, 404, 408, 409, 413, 415, 422, 429, 500, 503, 504, own=_NO_FRAME),
     },
     openapi_extra={"parameters": openapi_parameters(FrameParameters), "requestBody": _PICTURE},
 )
@@ -179,7 +166,7 @@ async def post_frame(request: Request, session_id: str) -> Response:
     session = store.get(session_id, _key_id(request))
     with _rejects_counted(request):
         session.check_room()
-    ticket = service.admission.enter(content_length(request))
+    ticket = enter_upload(request, service.admission)
     try:
         picture = await read_image_body(request, ticket, service.admission, store.settings.body_timeout_s)
         # Between head and body the session may have gone.
@@ -229,7 +216,7 @@ async def stream_frames(websocket: WebSocket, session_id: str) -> None:
         session,
         draining=store.draining,
         max_bytes=store.settings.max_body_bytes,
-        enter=service.admission.enter,
+        enter=service.admission.admit,
         count_frame=count_frame,
     )
     await stream.run()
