@@ -74,6 +74,8 @@ class Service:
         try:
             began = time.monotonic()
             self.registry.start()
+            if not self.registry.started:
+                return  # the server is going down already
             if self.on_ready is not None:
                 self.on_ready()
             log.info("models are ready after %.1f s: %s", time.monotonic() - began, self.registry.states())
