@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.logs import configure_logging
+from service.model_paths import add_model_folders
 from service.origin import exposure_warning
 from service.server import run_server
 from service.settings import Settings, load_settings
@@ -27,6 +28,7 @@ USAGE = 2
 def serve(settings: Settings) -> int:
     """Serve until a signal, and return the exit code: 0 after a signal, 1 where the service could not work."""
     configure_logging(settings)
+    settings = add_model_folders(settings)
     if warning := exposure_warning(settings):
         log.warning(warning)
     failed = False

@@ -22,7 +22,7 @@ from service.models import TASKS, ServedModel, load_served
 from service.settings import NO_MODEL, Settings
 from vision.card import ModelCard
 from vision.classification.imagenet import PUBLISHED
-from vision.errors import VisionError, closest_hint
+from vision.errors import ModelError, VisionError, closest_hint
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.device_memory import is_device_lost, release_cached
 from vision.runtime.engine import resolve_device
@@ -213,6 +213,7 @@ class ModelRegistry:
         self.on_device_lost: Callable[[], None] | None = None
         self._closing = False
         self._refreshing = threading.Lock()
+        self._warned: set[str] = set()
 
     def start(self) -> None:
         """Load the models of the start, one after the other; one that fails is said and does not stop the others.
@@ -246,7 +247,7 @@ class ModelRegistry:
         """Look at the store again: models that came since are known from now on."""
         with self._refreshing:
             found: dict[str, tuple[str, ModelCard | None]] = {
-                card.name: (card.kind, card) for card in list_models() if card.kind in TASKS
+                card.name: (card.kind, card) for card in list_models(self._warn_of) if card.kind in TASKS
             }
             for name in PUBLISHED:
                 if name == self.defaults.get("classify") or name in self.settings.preload:
@@ -264,6 +265,13 @@ class ModelRegistry:
             }
             if new or len(kept) < len(self.entries):
                 self.entries = kept | new
+
+    def _warn_of(self, broken: ModelError) -> None:
+        """Say once what is wrong with a card; the other models are none the worse."""
+        message = str(broken)
+        if message not in self._warned:
+            self._warned.add(message)
+            log.warning("a model of the store is left out: %s", message)
 
     def find(self, name: str) -> ModelEntry:
         """Return the model of that name; raises NotFoundError, naming those there are."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,9 +50,24 @@ def _shipped_folders() -> Iterator[Path]:
         yield package.parent / "models"
 
 
-def list_models() -> list[ModelCard]:
-    """Return the cards of all models in the store, by name; a name in an earlier folder hides later ones."""
-    return [_read_named(name, folder) for name, folder in sorted(_model_folders().items())]
+def list_models(on_broken: Callable[[ModelError], None] | None = None) -> list[ModelCard]:
+    """Return the cards of all models in the store, by name; a name in an earlier folder hides later ones.
+
+    Args:
+        on_broken: told of each card that cannot be read, which is then left out.
+
+    Raises:
+        ModelError: a card is malformed, and nobody is to be told.
+    """
+    cards = []
+    for name, folder in sorted(_model_folders().items()):
+        try:
+            cards.append(_read_named(name, folder))
+        except ModelError as exc:
+            if on_broken is None:
+                raise
+            on_broken(exc)
+    return cards
 
 
 def find_model(name: str, kind: str | None = None) -> ModelCard:

@@ -148,7 +148,7 @@ def test_only_models_that_are_wanted_have_a_readiness(made: Made) -> None:
 
 def test_models_that_left_the_disk_are_forgotten_unless_loaded(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, _ = made
-    monkeypatch.setattr(registry_module, "list_models", lambda: [])
+    monkeypatch.setattr(registry_module, "list_models", lambda on_broken: [])
     registry.refresh()
     assert set(registry.entries) == {DETECTOR, SEGMENTER, CLASSIFIER, EMBEDDER}
 
@@ -331,7 +331,7 @@ def test_entries_can_be_looked_through_while_models_are_found(made: Made, monkey
     assert known is not None
     looked = iter(registry.entries.values())
     next(looked)
-    monkeypatch.setattr(registry_module, "list_models", lambda: [_Renamed(known, "new-model")])
+    monkeypatch.setattr(registry_module, "list_models", lambda on_broken: [_Renamed(known, "new-model")])
     registry.refresh()
     list(looked)  # a dictionary that grew meanwhile would raise
     assert registry.find("new-model").state is ModelState.AVAILABLE
