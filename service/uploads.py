@@ -102,6 +102,8 @@ async def read_body(
     try:
         async with asyncio.timeout_at(min(ends, began + GRACE_S)) as patience:
             async for chunk in request.stream():
+                if not chunk:  # the stream's end; as a second piece it would have the body copied
+                    continue
                 received += len(chunk)
                 if received > admission.max_body_bytes:
                     raise admission.too_large("more came")

@@ -234,6 +234,40 @@ def test_bytes_are_limited_in_memory_and_on_disk(tmp_path: Path) -> None:
     assert read_image(path, limits=ImageLimits(max_bytes=len(data))).size_hw == (48, 64)
 
 
+@pytest.mark.parametrize(
+    ("kind", "mode", "options", "bytes_per_pixel"),
+    [
+        ("JPEG", "RGB", {}, 6),
+        ("JPEG", "L", {}, 6),
+        ("JPEG", "RGB", {"progressive": True}, 9),
+        ("JPEG", "CMYK", {}, 14),
+        ("PNG", "RGB", {}, 14),
+        ("PNG", "RGBA", {}, 20),
+        ("PNG", "P", {"transparency": 0}, 20),
+        ("WEBP", "RGB", {}, 22),
+        ("WEBP", "RGBA", {}, 28),
+    ],
+)
+def test_what_decoding_takes_is_booked_before_and_given_back(
+    kind: str, mode: str, options: dict[str, object], bytes_per_pixel: int
+) -> None:
+    data = encode_image(Image.new(mode, (50, 40)), kind, **options)
+    reserved: list[int] = []
+    borrowed: list[int] = []
+    decode_image(data, reserve=reserved.append, borrow=borrowed.append)
+    passing = (bytes_per_pixel - 3) * 2000
+    assert (reserved, borrowed) == ([6000], [passing, -passing])
+
+
+def test_nothing_is_decoded_where_there_is_no_room_for_it() -> None:
+    def borrow(n_bytes: int) -> None:
+        raise LimitExceededError(f"no room for {n_bytes}")
+
+    damaged = encode_image(quadrants(), "PNG")[:-40]
+    with pytest.raises(LimitExceededError, match="no room for 33792"):
+        decode_image(damaged, borrow=borrow)
+
+
 @pytest.mark.parametrize("field", ["max_pixels", "max_bytes", "max_side"])
 def test_limits_must_be_positive(field: str) -> None:
     with pytest.raises(ConfigError, match=field):

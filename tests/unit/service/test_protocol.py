@@ -572,6 +572,34 @@ def test_a_websocket_is_served_and_counted() -> None:
     run(check)
 
 
+def test_messages_in_pieces_have_room_together() -> None:
+    async def check(server: Edge) -> None:
+        sockets = [await open_socket(server) for _ in range(3)]
+        pieces = [
+            frame(b"a" * 60_000)[:40_000],
+            frame(b"a" * 20_000, fin=False) + frame(b"a" * 20_000, opcode=0)[:19_000],
+        ]
+        for (_, writer), piece in zip(sockets, pieces, strict=False):
+            writer.write(piece)
+        async with asyncio.timeout(3):
+            while server.gate.messages.total < 78_000:
+                await asyncio.sleep(0.005)
+        third_reader, third = sockets[2]
+        third.write(frame(b"a" * 60_000)[:40_000])
+        assert close_code(await read_all(third_reader)) == 1013
+        assert server.refusals == ["websocket"]
+        # What was begun may be ended, and gives its room back.
+        first_reader, first = sockets[0]
+        first.write(frame(b"a" * 60_000)[40_000:])
+        assert await first_reader.readexactly(7) == b"\x81\x0560000"
+        for _, writer in sockets:
+            writer.close()
+        await settled(server)
+        assert server.gate.messages.total == 0
+
+    run(check, replace(LIMITS, message_timeout_s=30, message_bytes=100_000), trusted_proxies=("127.0.0.1",))
+
+
 def test_pings_of_a_client_that_does_not_read_cost_no_memory() -> None:
     async def check(server: Edge) -> None:
         _, writer = await open_socket(server)
