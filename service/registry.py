@@ -22,10 +22,12 @@ from service.models import TASKS, ServedModel, load_served
 from service.settings import NO_MODEL, Settings
 from vision.card import ModelCard
 from vision.classification.imagenet import PUBLISHED
+from vision.detection.torchvision_detectors import published_name as published_detector
 from vision.errors import ModelError, VisionError, closest_hint
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.device_memory import is_device_lost, release_cached
 from vision.runtime.engine import resolve_device
+from vision.segmentation.torchvision_segmenters import published_name as published_segmenter
 from vision.store import find_model, list_models
 
 log = logging.getLogger(__name__)
@@ -104,7 +106,7 @@ class ModelEntry:
 
     Attributes:
         name, kind: as its card has them.
-        card: its card, or None for published ImageNet classifiers.
+        card: its card, or None for published networks.
         metrics: what its batcher reports to.
         state, error: where it is, and why it failed.
         loaded: the model while it is ready.
@@ -169,7 +171,7 @@ class ModelEntry:
             "class_names": list(self.class_names),
             "sha256": None if self.card is None else self.card.sha256,
             "licence": None if self.card is None else self.card.licence,
-            "summary": "ImageNet classifier with published weights" if self.card is None else self.card.summary,
+            "summary": "a published network with its weights" if self.card is None else self.card.summary,
             "error": self.error or None,
         }
 
@@ -249,9 +251,11 @@ class ModelRegistry:
             found: dict[str, tuple[str, ModelCard | None]] = {
                 card.name: (card.kind, card) for card in list_models(self._warn_of) if card.kind in TASKS
             }
-            for name in PUBLISHED:
-                if name == self.defaults.get("classify") or name in self.settings.preload:
-                    found.setdefault(name, ("classifier", None))
+            # Networks that come without a card are known if the operator asks for them.
+            for name in {*self.defaults.values(), *self.settings.preload}:
+                kind = published_kind(name)
+                if kind is not None:
+                    found.setdefault(name, (kind, None))
             new = {
                 name: ModelEntry(name, kind, card, self.metrics.model(name))
                 for name, (kind, card) in found.items()
@@ -420,6 +424,16 @@ class ModelRegistry:
         entry.metrics.queue.set_function(batcher.__len__)
         entry.metrics.batch_cap.set_function(lambda: batcher.max_batch)
         return LoadedModel(served, batcher)
+
+
+def published_kind(name: str) -> str | None:
+    """Return the kind of a network that others have published with weights: torchvision's detectors and segmenters, and
+    ImageNet classifiers; None for other names."""
+    if published_detector(name) is not None:
+        return "detector"
+    if published_segmenter(name) is not None:
+        return "segmenter"
+    return "classifier" if name in PUBLISHED else None
 
 
 def _readiness(entry: ModelEntry) -> float:

@@ -15,7 +15,7 @@ from fake_models import CLASSIFIER, DETECTOR, EMBEDDER, SEGMENTER, FakeLoader, f
 from service import registry as registry_module
 from service.errors import InferenceFailedError, NotFoundError, UnavailableError
 from service.metrics import Metrics
-from service.registry import ModelRegistry, ModelState
+from service.registry import ModelRegistry, ModelState, published_kind
 from vision.errors import ConfigError, MediaError, ModelError, VisionError, WeightsError
 from vision.types import Frame
 
@@ -364,3 +364,25 @@ def test_failing_model_fails_its_requests_alone(made: Made) -> None:
     with pytest.raises(InferenceFailedError):
         ask(registry)
     assert ask(registry) == (0, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("fasterrcnn_resnet50_fpn", "detector"),
+        ("lraspp_mobilenet_v3_large", "segmenter"),
+        ("resnet18", "classifier"),
+        ("person-lite0", None),
+        ("nothing", None),
+    ],
+)
+def test_published_networks_are_known_by_their_kind(name: str, kind: str | None) -> None:
+    assert published_kind(name) == kind
+
+
+def test_published_networks_are_known_when_they_are_asked_for(tmp_path: Path) -> None:
+    registry, _ = make(tmp_path, segmenter="fcn_resnet50", preload=("fasterrcnn_resnet50_fpn",))
+    assert registry.resolve("segment").name == "fcn_resnet50"
+    assert registry.resolve("detect", "fasterrcnn_resnet50_fpn").describe()["sha256"] is None
+    assert "retinanet_resnet50_fpn" not in registry.entries
+    registry.close()
