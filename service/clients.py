@@ -11,7 +11,7 @@ import numpy as np
 
 from service.batching import Priority
 from service.errors import ConflictError
-from service.registry import LoadedModel, ModelEntry
+from service.model_entry import LoadedModel, ModelEntry
 from vision.detection.config import DetectorConfig
 from vision.segmentation.config import SegmenterConfig
 from vision.types import Detections, FloatArray, Frame, ImageArray, SegmentationMap

@@ -19,7 +19,7 @@ from starlette.requests import Request
 
 from service.batching import Batcher, Served, Work
 from service.errors import CancelledWorkError, DeadlineError, UnavailableError
-from service.registry import LoadedModel, ModelEntry
+from service.model_entry import LoadedModel, ModelEntry
 from service.settings import Settings
 from service.settling import settle_async
 from vision.io.images import ImageLimits, decode_image

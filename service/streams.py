@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from service.batching import Priority
 from service.clients import SharedDetector, SharedEmbedder, SharedSegmenter
-from service.registry import ModelEntry, ModelRegistry
+from service.model_entry import ModelEntry
+from service.registry import ModelRegistry
 from service.settings import Settings
 from service.stream_options import StreamOptions
 from vision.build import build_camera_motion, build_tracker, resolve_config

@@ -20,8 +20,8 @@ from service.jobs.errors import CheckpointError, InvalidVideoError
 from service.jobs.failures import PASSING, is_waiting_for_model
 from service.jobs.outputs import TrackOutputs, check_sizes
 from service.jobs.record import Checkpoint, Phase
-from service.sessions.state import put_state, take_state
 from service.stream_options import StreamOptions
+from service.stream_state import put_state, take_state
 from vision.config import PipelineConfig, to_dict
 from vision.errors import VisionError
 from vision.pipeline import Pipeline

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Request, Response
 
 from service.auth import caller_of
 from service.errors import NotFoundError, ServiceError, UnavailableError
+from service.model_entry import ModelEntry, ModelState
 from service.oip import examples
 from service.oip.fields import check_known, read_flag, read_parameters
 from service.oip.limits import DEFAULT_LIMITS, OipError, quote
 from service.oip.messages import parse_json
 from service.oip.schema import VERSION, server_metadata
 from service.oip.server import OipServer, schema_of
-from service.registry import ModelEntry, ModelState
 from service.state import service_of
 from service.uploads import enter_upload
 from vision import __version__

@@ -16,6 +16,7 @@ from service.admission import Admission, Ticket
 from service.batching import Served
 from service.errors import CancelledWorkError, UnavailableError
 from service.inference import Answer, ImageInference
+from service.model_entry import ModelEntry
 from service.oip.budget import AnswerCost, PictureBudget
 from service.oip.compression import deflate, inflate, request_coding, response_coding
 from service.oip.limits import OipLimits
@@ -25,7 +26,7 @@ from service.oip.parameters import read_request_parameters
 from service.oip.pictures import read_pictures
 from service.oip.schema import VERSION, ModelSchema
 from service.oip.statistics import Statistics
-from service.registry import ModelEntry, ModelRegistry
+from service.registry import ModelRegistry
 from service.settings import Settings
 from service.uploads import enter_upload, read_body
 from vision.errors import LimitExceededError, MediaError

@@ -18,6 +18,7 @@ from service.admission import Ticket
 from service.errors import BodyTimeoutError, DeadlineError, InvalidParameterError, NotAcceptableError, ServiceError
 from service.fetch import MAX_ADDRESS
 from service.inference import Answer
+from service.model_entry import ModelEntry
 from service.parameters import (
     ClassifyParameters,
     DetectParameters,
@@ -27,7 +28,6 @@ from service.parameters import (
     split_names,
 )
 from service.pictures import Form, accepted_form, draw, mask_png
-from service.registry import ModelEntry
 from service.routes.descriptions import describe_image_route
 from service.sessions.bodies import read_body as read_small_body
 from service.state import Service, service_of

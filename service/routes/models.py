@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.auth import caller_of
 from service.errors import InvalidParameterError
+from service.model_entry import ModelEntry
 from service.parameters import describe_errors
-from service.registry import ModelEntry
 from service.routes.answers import ModelDetails, ModelList, ModelSummary
 from service.routes.descriptions import error_responses
 from service.sessions.bodies import read_body
@@ -98,7 +98,7 @@ async def set_default(request: Request, task: Task) -> Response:
     return _json(describe(service, service.registry.find(wanted.model)))
 
 
-def read_default(body: bytes) -> DefaultModel:
+def read_default(body: bytes | bytearray) -> DefaultModel:
     """Return the wanted default; raises InvalidParameterError."""
     try:
         return DefaultModel.model_validate_json(body)

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse
 
-from service.registry import ModelState
+from service.model_entry import ModelState
 from service.routes.answers import Health, Readiness, Stats
 from service.routes.descriptions import error_responses
 from service.state import service_of

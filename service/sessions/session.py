@@ -17,7 +17,7 @@ from service.errors import CancelledWorkError, DeadlineError, InvalidParameterEr
 from service.sessions.answer import Answer, encode_answer
 from service.sessions.errors import SequenceConflictError, SessionNotFoundError
 from service.sessions.frames import FrameTicket, FrameWork, Place
-from service.sessions.state import StreamState, check_size, put_state, take_state
+from service.stream_state import StreamState, check_size, put_state, take_state
 from vision.types import Frame, ImageArray
 
 if TYPE_CHECKING:

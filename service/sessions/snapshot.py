@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from service.errors import BodyTooLargeError
 from service.sessions.archive import read_members
 from service.sessions.errors import InvalidSnapshotError
-from service.sessions.state import StreamState
 from service.stream_options import StreamOptions
+from service.stream_state import StreamState
 from vision.tracking.snapshot import DAMAGED
 
 FORMAT = 1

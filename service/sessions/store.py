@@ -22,8 +22,8 @@ from service.sessions.frames import Decode, FrameWork, StateBudget
 from service.sessions.requests import SessionInfo
 from service.sessions.session import Session
 from service.sessions.snapshot import BROKEN, FORMAT, Snapshot, SnapshotHeader, decode_snapshot, encode_snapshot
-from service.sessions.state import check_size, put_state
 from service.stream_options import resolved_options
+from service.stream_state import check_size, put_state
 
 if TYPE_CHECKING:
     from service.settings import Settings

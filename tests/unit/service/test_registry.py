@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from fake_models import CLASSIFIER, DETECTOR, EMBEDDER, SEGMENTER, FakeLoader, fake_settings, until
 
+from service import model_entry
 from service import registry as registry_module
 from service.errors import InferenceFailedError, NotFoundError, UnavailableError
 from service.metrics import Metrics
-from service.registry import ModelRegistry, ModelState, published_kind
+from service.model_entry import ModelState
+from service.registry import ModelRegistry, published_kind
 from vision.errors import ConfigError, MediaError, ModelError, VisionError, WeightsError
 from vision.types import Frame
 
@@ -293,7 +295,7 @@ def fail(registry: ModelRegistry, loader: FakeLoader, error: BaseException, time
 
 def test_model_that_fails_again_and_again_is_unwell_until_it_answers(made: Made) -> None:
     registry, loader = made
-    fail(registry, loader, RuntimeError("device lost"), registry_module.UNWELL_AFTER)
+    fail(registry, loader, RuntimeError("device lost"), model_entry.UNWELL_AFTER)
     assert not registry.is_ready()
     assert registry.states()[DETECTOR] == "failing"
     assert f'stride32_model_ready{{model="{DETECTOR}"}} 0.0' in registry.metrics.exposition().decode()
@@ -304,8 +306,8 @@ def test_model_that_fails_again_and_again_is_unwell_until_it_answers(made: Made)
 
 def test_unwell_model_is_tried_again_after_a_while(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, loader = made
-    fail(registry, loader, RuntimeError("device lost"), registry_module.UNWELL_AFTER)
-    monkeypatch.setattr(registry_module, "UNWELL_S", 0.0)
+    fail(registry, loader, RuntimeError("device lost"), model_entry.UNWELL_AFTER)
+    monkeypatch.setattr(model_entry, "UNWELL_S", 0.0)
     # A balancer that sends nothing to who is not ready would never see it recover.
     assert registry.is_ready()
 
@@ -313,14 +315,14 @@ def test_unwell_model_is_tried_again_after_a_while(made: Made, monkeypatch: pyte
 def test_pictures_that_a_model_refuses_do_not_make_it_unwell(made: Made) -> None:
     registry, loader = made
     for error in (MediaError("too odd a picture"), ConfigError("no such class")):
-        fail(registry, loader, error, registry_module.UNWELL_AFTER)
+        fail(registry, loader, error, model_entry.UNWELL_AFTER)
     assert registry.is_ready()
-    assert registry.find(DETECTOR).metrics.failure_count == 2 * registry_module.UNWELL_AFTER
+    assert registry.find(DETECTOR).metrics.failure_count == 2 * model_entry.UNWELL_AFTER
 
 
 def test_loading_again_makes_it_well(made: Made) -> None:
     registry, loader = made
-    fail(registry, loader, RuntimeError("device lost"), registry_module.UNWELL_AFTER)
+    fail(registry, loader, RuntimeError("device lost"), model_entry.UNWELL_AFTER)
     registry.load(DETECTOR)
     assert registry.is_ready()
 
@@ -369,7 +371,7 @@ def test_failing_model_fails_its_requests_alone(made: Made) -> None:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("fasterrcnn_resnet50_fpn", "detector"),
+        ("fasterrcnn_resnet50_fpn_v2", "detector"),
         ("lraspp_mobilenet_v3_large", "segmenter"),
         ("resnet18", "classifier"),
         ("person-lite0", None),
@@ -381,8 +383,8 @@ def test_published_networks_are_known_by_their_kind(name: str, kind: str | None)
 
 
 def test_published_networks_are_known_when_they_are_asked_for(tmp_path: Path) -> None:
-    registry, _ = make(tmp_path, segmenter="fcn_resnet50", preload=("fasterrcnn_resnet50_fpn",))
+    registry, _ = make(tmp_path, segmenter="fcn_resnet50", preload=("fasterrcnn_resnet50_fpn_v2",))
     assert registry.resolve("segment").name == "fcn_resnet50"
-    assert registry.resolve("detect", "fasterrcnn_resnet50_fpn").describe()["sha256"] is None
-    assert "retinanet_resnet50_fpn" not in registry.entries
+    assert registry.resolve("detect", "fasterrcnn_resnet50_fpn_v2").describe()["sha256"] is None
+    assert "retinanet_resnet50_fpn_v2" not in registry.entries
     registry.close()
