@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,29 @@ def write_video(path: Path, frames: int = 40, *, fps: int = 25, size_hw: tuple[i
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def write_junk(path: Path, *, packets: int, frames: int = 0) -> Path:
+    """Write an MPEG-TS of a good beginning and then of packets that no decoder makes a picture of."""
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "0", "g": "1000", "preset": "ultrafast"})
+        stream.height, stream.width = SIZE_HW
+        stream.pix_fmt = "yuv420p"
+        ground = np.zeros((*SIZE_HW, 3), np.uint8)
+        good = [bytes(packet) for _ in range(frames + 2) for packet in stream.encode(_picture(ground))]
+        good += [bytes(packet) for packet in stream.encode()]
+        # A slice without the key frame that it builds on; or one that is cut off.
+        bad = good[1] if not frames else good[1][:7]
+        for index, data in enumerate([*good[:frames], *[bad] * packets]):
+            packet = av.Packet(data)
+            packet.time_base, packet.stream = Fraction(1, 90_000), stream
+            packet.pts = packet.dts = index * 3600
+            container.mux(packet)
+    return path
+
+
+def _picture(pixels: np.ndarray) -> av.VideoFrame:
+    return av.VideoFrame.from_ndarray(pixels, format="rgb24")
 
 
 class BlobDetector:

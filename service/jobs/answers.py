@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,7 +12,7 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from service.errors import UnavailableError
 from service.jobs.errors import JobNotFoundError, RangeNotSatisfiableError
@@ -79,13 +80,17 @@ def _event(name: str, content: dict[str, Any]) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + orjson.dumps(content) + b"\n\n"
 
 
-def send_result(path: Path, request: Request) -> Response:
+async def send_result(path: Path, request: Request) -> Response:
     """Return a result file, or the range of it that the request asks for.
 
     Raises:
+        JobNotFoundError: the file has gone just now.
         RangeNotSatisfiableError: the range begins behind the end.
     """
-    stat = path.stat()
+    try:
+        stat = await asyncio.to_thread(path.stat)
+    except FileNotFoundError:
+        raise JobNotFoundError from None
     wanted = request.headers.get("range")
     found = None if wanted is None else _RANGE.fullmatch(wanted.strip())
     if found is not None:
@@ -115,11 +120,27 @@ def send_result(path: Path, request: Request) -> Response:
 
 
 class _ResultResponse(FileResponse):
-    """A file whose range is left out where it must be ignored: the base class would refuse it."""
+    """A file whose range is left out where it must be ignored: the base class would refuse it.
+
+    The head is held back until the first bytes are read, so that a job which expires before is not found and no 200.
+    """
 
     takes_range = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self.takes_range:
             scope = {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != b"range"]}
-        await super().__call__(scope, receive, send)
+        head: list[Message] = []
+
+        async def send_late(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                head.append(message)
+                return
+            while head:
+                await send(head.pop())
+            await send(message)
+
+        try:
+            await super().__call__(scope, receive, send_late)
+        except FileNotFoundError:
+            raise JobNotFoundError from None

@@ -17,6 +17,7 @@ from service.jobs.record import JobState
 from service.jobs.service import JobService
 from service.jobs.status import URL, JobList, JobStatus
 from service.parameters import describe_errors, split_names
+from service.routes.descriptions import error_responses
 from service.state import service_of
 from service.stream_options import ModelName, StreamOptions
 
@@ -73,23 +74,12 @@ _BODY = {
     "required": True,
     "content": {**_binary("video/*", "application/octet-stream"), "multipart/form-data": _VIDEO_FORM},
 }
-_ERROR_SCHEMA = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["code", "message", "request_id"],
-            "properties": {name: {"type": "string"} for name in ("code", "message", "request_id")},
-        }
-    },
-}
 
 
 def _errors(**statuses: str) -> dict[int | str, dict[str, Any]]:
     """Return the documentation of errors: ``e404="what it means"``."""
-    content = {"application/json": {"schema": _ERROR_SCHEMA}}
-    return {int(name[1:]): {"description": text, "content": content} for name, text in statuses.items()}
+    texts = {int(name[1:]): text for name, text in statuses.items()}
+    return {status: {**reply, "description": texts[int(status)]} for status, reply in error_responses(*texts).items()}
 
 
 _NO_JOB = {
@@ -209,7 +199,7 @@ async def follow_job(request: Request, job_id: JobId) -> Response:
 async def get_result(request: Request, job_id: JobId, name: ResultName) -> Response:
     """Fetch a result file, or a range of it. With the `signed_url` of the job's status no key is needed."""
     path = await _jobs(request).result(_key_id(request), job_id, name)
-    return send_result(path, request)
+    return await send_result(path, request)
 
 
 @router.head("/v1/jobs/{job_id}/results/{name}", response_model=None, include_in_schema=False)

@@ -154,6 +154,9 @@ def test_from_upload_to_results(client: Client, video: bytes) -> None:
     job = client.submit(body, query, Content_Type=kind)
     assert (job["name"], job["state"], job["frames_total"]) == ("Tür", "queued", FRAMES)
     assert job["options"] == {
+        # What was left out is what the defaults stood for at that moment.
+        "model": "person-lite0",
+        "segmenter": "street-fcn8s",
         "tracker": "bytetrack",
         "conf": 0.3,
         "classes": ["blob"],

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import orjson
 import pytest
 from job_fakes import PATIENCE_S, write_video
@@ -75,6 +76,24 @@ def results_of(folder: Path, job_id: str) -> tuple[bytes, list[dict[str, Any]]]:
     return (job / "tracks.txt").read_bytes(), rows
 
 
+def test_a_job_that_dies_at_any_step_gives_what_an_undisturbed_one_gives(tmp_path: Path) -> None:
+    """Also between giving files their names and writing that down, and between a state and the row that names it."""
+    # 70 steps; every ninth is seconds, and comes to all kinds of them. A stride of 1 is for changes of this order.
+    command = [sys.executable, str(SCRIPT.with_name("job_crashes.py")), str(tmp_path), "3", "9"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, cwd=SCRIPT.parents[1], timeout=PATIENCE_S * 3, check=True)
+    undisturbed, *disturbed = orjson.loads(done.stdout)
+    assert undisturbed["state"] == ["succeeded", None, None, 3, 3]
+    assert len(disturbed) >= 5
+    for found in disturbed:
+        assert {**found, "steps": undisturbed["steps"]} == {**undisturbed, "crashed_at": found["crashed_at"]}
+
+
+def pictures_of(folder: Path, job_id: str) -> list[bytes]:
+    """Return the decoded frames of annotated.mp4."""
+    with av.open(str(folder / "data" / "jobs" / job_id / "annotated.mp4")) as container:
+        return [picture.to_ndarray().tobytes() for picture in container.decode(video=0)]
+
+
 def test_a_job_killed_again_and_again_gives_what_an_undisturbed_one_gives(tmp_path: Path) -> None:
     video = write_video(tmp_path / "blobs.mp4", FRAMES)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
@@ -104,6 +123,7 @@ def test_a_job_killed_again_and_again_gives_what_an_undisturbed_one_gives(tmp_pa
     assert rows == expected_rows
     assert len(rows) == FRAMES + 1
     assert tracks.count(b"\n") > FRAMES
+    assert pictures_of(killed, status["id"]) == pictures_of(undisturbed, expected["id"])
     # Neither the upload nor states nor unfinished files are left.
     folder = killed / "data" / "jobs" / status["id"]
     assert sorted(path.name for path in folder.iterdir()) == ["annotated.mp4", "results.jsonl", "tracks.txt"]

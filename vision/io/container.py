@@ -36,9 +36,7 @@ def mask_credentials(address: str) -> str:
     return re.sub(r"(?<=://)[^/]*@", "***@", address)
 
 
-def open_container(
-    source: str, name: str, timeout_s: float, *, file_timeout_s: float | None = None
-) -> InputContainer:
+def open_container(source: str, name: str, timeout_s: float, *, file_timeout_s: float | None = None) -> InputContainer:
     """Return the opened file or connection; every FFmpeg error becomes a MediaError of one line.
 
     ``timeout_s`` is for addresses; ``file_timeout_s`` for files, whose streams may be slow to find: None is no limit.

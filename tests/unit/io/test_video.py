@@ -16,7 +16,7 @@ from io_media import corners, moving_picture, steady, write_clip
 
 from vision.errors import LimitExceededError, MediaError
 from vision.io.camera import CameraReader
-from vision.io.video import VideoReader, read_video
+from vision.io.video import DecodeBudget, VideoReader, read_video
 
 UPRIGHT = ["red", "green", "blue", "white"]
 
@@ -134,6 +134,31 @@ def test_damage_in_the_middle_does_not_end_the_video(tmp_path: Path) -> None:
         assert reader.truncated
     assert len(frames) > 80
     assert frames[-1].timestamp_s == pytest.approx(3.96)
+
+
+def test_a_budget_ends_what_gives_no_pictures_and_a_stop_ends_everything(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4", steady(100), options={"g": "100", "bf": "0"}, size_hw=(96, 128))
+    with VideoReader(path, budget=DecodeBudget(packets=30, seconds=60.0)) as reader:
+        assert len(list(reader)) == 100
+        assert not reader.truncated
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat") + 4
+    size = int.from_bytes(data[start - 8 : start - 4], "big") - 8
+    data[start : start + size] = bytes(size)
+    path.write_bytes(data)
+    with pytest.raises(MediaError, match="no frame"):
+        VideoReader(path, budget=DecodeBudget(packets=30, seconds=60.0))
+    asked: list[int] = []
+
+    def after_ten() -> bool:
+        asked.append(1)
+        return len(asked) > 10
+
+    good = write_clip(tmp_path / "good.mp4", steady(100), options={"bf": "0"})
+    with VideoReader(good, should_stop=after_ten) as reader:
+        assert len(list(reader)) <= 10
+        assert not reader.truncated
+    assert len(asked) == 11
 
 
 def test_times_never_go_backwards(tmp_path: Path) -> None:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from job_fakes import write_video
+from job_fakes import write_junk, write_video
+from starlette.requests import Request
+from starlette.types import Message
 
+from service.auth import ANONYMOUS
 from service.errors import InvalidParameterError
-from service.jobs.errors import InvalidVideoError, StorageFullError, VideoTooLongError
+from service.jobs.answers import send_result
+from service.jobs.errors import (
+    InvalidVideoError,
+    JobNotFoundError,
+    StorageFullError,
+    TooManyJobsError,
+    VideoTooLongError,
+)
+from service.jobs.events import MAX_LISTENERS_PER_KEY, EventHub
 from service.jobs.folders import MEDIA_TYPES, JobFolders, is_job_id
 from service.jobs.intake import DEFAULT_NAME, checked_name
 from service.jobs.probe import check_length, frame_limit, probe_video
@@ -20,6 +32,7 @@ from service.jobs.quota import DiskQuota
 from service.jobs.record import Phase
 from service.jobs.runner import describe_failure
 from vision.errors import InvalidInputError, MediaError, ModelNotFoundError
+from vision.io.video import DecodeBudget
 
 JOB = "ab" * 16
 
@@ -118,6 +131,11 @@ def test_folders_are_named_by_ids_alone(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="32 hexadecimal"):
             folders.of(name)
     assert (tmp_path / "jobs").stat().st_mode & 0o077 == 0
+    (tmp_path / "jobs").chmod(0o755)
+    JobFolders(tmp_path / "jobs")
+    JobFolders(tmp_path / "new" / "jobs")
+    assert (tmp_path / "jobs").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "new").stat().st_mode & 0o077 == 0
 
 
 def test_what_belongs_to_no_job_is_removed(tmp_path: Path) -> None:
@@ -140,6 +158,63 @@ def test_a_job_that_is_over_leaves_its_results(tmp_path: Path) -> None:
     assert {path.name for path in folder.path.iterdir()} == set(MEDIA_TYPES)
     assert folder.size() == 15
     assert folder.result_sizes() == dict.fromkeys(MEDIA_TYPES, 5)
+
+
+def test_a_result_that_expires_while_it_is_sent_is_not_found(tmp_path: Path) -> None:
+    (tmp_path / "tracks.txt").write_bytes(b"12345")
+    request = Request({"type": "http", "method": "GET", "headers": []})
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        await asyncio.sleep(60)  # the client stays
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def scenario() -> None:
+        with pytest.raises(JobNotFoundError):
+            await send_result(tmp_path / "results.jsonl", request)
+        response = await send_result(tmp_path / "tracks.txt", request)
+        await response(request.scope, receive, send)
+        assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+        sent.clear()
+        (tmp_path / "tracks.txt").unlink()
+        with pytest.raises(JobNotFoundError):
+            await response(request.scope, receive, send)
+        assert sent == []
+
+    asyncio.run(scenario())
+
+
+def test_one_key_does_not_take_all_event_streams() -> None:
+    async def scenario() -> None:
+        hub = EventHub()
+        mine = [hub.listen(f"{number % 3}", "me") for number in range(MAX_LISTENERS_PER_KEY)]
+        with pytest.raises(TooManyJobsError):
+            hub.listen("4", "me")
+        hub.listen("4", "you").close()
+        mine[0].close()
+        hub.listen("4", "me")
+        for number in range(MAX_LISTENERS_PER_KEY + 1):
+            hub.listen(f"a{number}", ANONYMOUS)
+
+    asyncio.run(scenario())
+
+
+def test_junk_is_looked_into_for_a_while_and_not_for_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_junk(tmp_path / "junk", packets=600)
+    monkeypatch.setattr("service.jobs.probe.PROBE_BUDGET", DecodeBudget(packets=50, seconds=20.0))
+    asked: list[int] = []
+    with pytest.raises(InvalidVideoError, match="no frame"):
+        probe_video(
+            tmp_path / "junk",
+            name="v",
+            max_pixels=10**6,
+            max_duration_s=1000,
+            should_stop=lambda: bool(asked.append(1)),
+        )
+    assert len(asked) == 51
 
 
 def disk_full() -> Exception:

@@ -17,7 +17,16 @@ from typing import Any
 import av
 import orjson
 import pytest
-from job_fakes import BlobDetector, FakeBuilder, chunks_of, job_settings, submit, wait_until_over, write_video
+from job_fakes import (
+    BlobDetector,
+    FakeBuilder,
+    chunks_of,
+    job_settings,
+    submit,
+    wait_until_over,
+    write_junk,
+    write_video,
+)
 
 from service.batching import Priority
 from service.clients import ModelReplacedError
@@ -37,6 +46,7 @@ from service.jobs.store import JobStore
 from service.jobs.upload import Upload
 from service.stream_options import StreamOptions
 from vision.errors import ConfigError, InvalidInputError, MediaError, StateError
+from vision.io.video import DecodeBudget
 from vision.io.writers.jsonl import JsonlWriter, read_jsonl
 from vision.io.writers.mot import MotWriter
 from vision.types import Detections, Frame
@@ -722,6 +732,21 @@ def test_a_client_that_goes_away_while_its_video_is_looked_into_has_its_job(
             while not (found := await jobs.list_of("anonymous")):
                 await asyncio.sleep(0.01)
             assert (await wait_until_over(jobs, found[0]["id"]))["state"] == "succeeded"
+
+    run(scenario)
+
+
+def test_a_job_in_junk_can_be_stopped_and_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_junk(tmp_path / "v.ts", packets=400, frames=3)
+    monkeypatch.setattr("service.jobs.context.JOB_BUDGET", DecodeBudget(packets=60, seconds=30.0))
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as jobs:
+            status = await wait_until_over(jobs, (await submit(jobs, path.read_bytes(), wants_video=False))["id"])
+            assert (status["state"], "damaged" in status["warning"]) == ("succeeded", True)
+            assert 3 <= status["frames_done"] < 100
 
     run(scenario)
 

@@ -110,6 +110,92 @@ def test_progress_forgives_earlier_attempts(store: JobStore) -> None:
     assert get(store, 1).frames_done == 7
 
 
+def test_drawing_further_than_before_is_progress_and_as_far_is_none(store: JobStore) -> None:
+    store.add(record(1))
+    store.claim(1.0)
+    store.begin_attempt(record(1).id)
+    store.begin_render(record(1).id, 40, None)
+    for frames, attempts in ((10, 2), (30, 1), (30, 2), (5, 3)):
+        if attempts > 1:
+            store.begin_attempt(record(1).id)
+        store.save_render_progress(record(1).id, frames)
+        assert get(store, 1).attempts == (1 if frames in (10, 30) and (frames, attempts) != (30, 2) else attempts)
+    assert get(store, 1).frames_done == 30
+
+
+def test_a_video_that_kills_whoever_draws_it_is_left_out(store: JobStore) -> None:
+    store.add(record(1))
+    store.claim(1.0)
+    store.begin_render(record(1).id, 38, "cut short")
+    store.recover(8.0)
+    store.claim(9.0)
+    store.begin_attempt(record(1).id)
+    store.recover(9.0)
+    found = get(store, 1)
+    assert (found.state, found.error_code, found.frames_done) == (JobState.SUCCEEDED, None, 38)
+    assert found.warning is not None
+    assert found.warning.startswith("cut short; there is no annotated video")
+
+
+def test_a_job_that_was_running_when_a_server_died_is_taken_alone(store: JobStore) -> None:
+    for number in (1, 2):
+        store.add(record(number))
+    store.claim(1.0)
+    store.begin_attempt(record(1).id)
+    store.recover(2.0)
+    assert store.claim(3.0, is_alone=False) is None  # nor is the second one taken before it
+    again = store.claim(3.0)
+    assert again is not None
+    assert again.id == record(1).id
+
+
+def test_jobs_that_rest_are_passed_over(store: JobStore) -> None:
+    for number in (1, 2):
+        store.add(record(number))
+    store.claim(1.0)
+    store.begin_attempt(record(1).id)
+    store.rest(record(1).id, was_counted=True)
+    assert (get(store, 1).state, get(store, 1).attempts) == (JobState.QUEUED, 0)
+    other = store.claim(2.0, resting=[record(1).id])
+    assert other is not None
+    assert other.id == record(2).id
+    assert store.claim(3.0, resting=[record(1).id]) is None
+
+
+def test_counts_are_those_of_the_rows(tmp_path: Path) -> None:
+    store = JobStore(tmp_path / "jobs.sqlite3")
+    for number in range(6):
+        store.add(record(number, key_id="me" if number % 2 else "you"))
+    store.claim(1.0)
+    store.claim(1.0)
+    store.finish(record(0).id, JobState.SUCCEEDED, 2.0)
+    store.request_cancel(record(2).id, 3.0)
+    store.delete(record(3).id)
+    store.delete(record(1).id)  # runs: hidden, and still there
+    counted = store.counts(), store.unfinished_of("me"), store.unfinished_of("you")
+    assert counted[0] == {
+        JobState.QUEUED: 2,
+        JobState.RUNNING: 1,
+        JobState.SUCCEEDED: 1,
+        JobState.FAILED: 0,
+        JobState.CANCELLED: 1,
+    }
+    store.close()
+    store = JobStore(tmp_path / "jobs.sqlite3")
+    assert (store.counts(), store.unfinished_of("me"), store.unfinished_of("you")) == counted
+    store.recover(4.0)
+    assert (store.counts()[JobState.RUNNING], store.unfinished_of("me")) == (0, 1)
+    store.close()
+
+
+def test_the_queue_is_for_its_owner_alone(tmp_path: Path) -> None:
+    (tmp_path / "jobs.sqlite3").touch(0o644)
+    store = JobStore(tmp_path / "jobs.sqlite3")
+    store.add(record(1))
+    assert [path.stat().st_mode & 0o077 for path in tmp_path.iterdir()] == [0] * len(list(tmp_path.iterdir()))
+    store.close()
+
+
 def test_a_stop_of_the_server_is_no_attempt(store: JobStore) -> None:
     store.add(record(1))
     for _ in range(5):
