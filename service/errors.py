@@ -96,6 +96,12 @@ class BodyTooLargeError(ServiceError):
     status, code = 413, "body_too_large"
 
 
+class SessionTooLargeError(BodyTooLargeError):
+    """What a stream remembers has outgrown its share of the memory."""
+
+    code = "session_too_large"
+
+
 class UnsupportedMediaTypeError(ServiceError):
     """The body's declared type is none that is read here."""
 

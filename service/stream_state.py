@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from service.sessions.errors import SessionTooLargeError
+from service.errors import SessionTooLargeError
 from vision.errors import InvalidInputError, StateError
 from vision.tracking.camera_motion import CameraMotion
 from vision.tracking.tracker import Tracker

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.errors import BodyTooLargeError, ConflictError, InvalidParameterError, NotFoundError, RateLimitedError
+from service.errors import ConflictError, InvalidParameterError, NotFoundError, RateLimitedError
 
 
 class SessionNotFoundError(NotFoundError):
@@ -31,12 +31,6 @@ class SequenceConflictError(ConflictError):
         advice = f"frames come in order, go on with next_sequence {next_sequence}" if next_sequence else "count from 0"
         super().__init__(f"sequence must be {next_sequence} or higher (next_sequence){again}, got {sequence}; {advice}")
         self.next_sequence = next_sequence
-
-
-class SessionTooLargeError(BodyTooLargeError):
-    """What the session remembers has outgrown its share of the memory."""
-
-    code = "session_too_large"
 
 
 class InvalidSnapshotError(InvalidParameterError):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from service.errors import SessionTooLargeError
 from service.sessions.answer import Answer
-from service.sessions.errors import SessionTooLargeError
 from vision.io.images import ImageLimits, decode_image
 from vision.types import ImageArray
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.sessions.errors import SessionTooLargeError
+from service.errors import SessionTooLargeError
 from service.sessions.frames import StateBudget
 
 

@@ -10,9 +10,15 @@ import orjson
 import pytest
 from square_streams import SquareBuilder, png, square_store
 
-from service.errors import DeadlineError, InferenceFailedError, InvalidParameterError, QueueFullError
+from service.errors import (
+    DeadlineError,
+    InferenceFailedError,
+    InvalidParameterError,
+    QueueFullError,
+    SessionTooLargeError,
+)
 from service.sessions import state as state_module
-from service.sessions.errors import SequenceConflictError, SessionNotFoundError, SessionTooLargeError
+from service.sessions.errors import SequenceConflictError, SessionNotFoundError
 from service.sessions.session import Session
 from service.stream_options import StreamOptions
 from vision.errors import LimitExceededError, MediaError

@@ -18,8 +18,9 @@ import orjson
 import pytest
 from square_streams import SquareBuilder, png, square_store
 
+from service.errors import SessionTooLargeError
 from service.sessions.archive import MAX_MEMBERS
-from service.sessions.errors import InvalidSnapshotError, SequenceConflictError, SessionTooLargeError
+from service.sessions.errors import InvalidSnapshotError, SequenceConflictError
 from service.sessions.session import Session
 from service.sessions.snapshot import decode_snapshot, digest_arrays, encode_snapshot
 from service.sessions.store import SessionStore
