@@ -10,6 +10,7 @@ import orjson
 import pytest
 from square_streams import SquareBuilder, png, square_store
 
+from service import stream_state as state_module
 from service.errors import (
     DeadlineError,
     InferenceFailedError,
@@ -17,7 +18,6 @@ from service.errors import (
     QueueFullError,
     SessionTooLargeError,
 )
-from service.sessions import state as state_module
 from service.sessions.errors import SequenceConflictError, SessionNotFoundError
 from service.sessions.session import Session
 from service.stream_options import StreamOptions
