@@ -63,7 +63,12 @@ class SeeingDetector(FailingDetector):
 def release_when_stopping(jobs: JobService, gate: GatedDetector) -> None:
     """Open a gate as soon as the threads of the jobs are told to stop, and not before."""
     stopping = jobs._parts.runner._stopping  # type: ignore[union-attr]
-    threading.Thread(target=lambda: (stopping.wait(30), gate.may_go_on.set()), daemon=True).start()
+
+    def release() -> None:
+        stopping.wait(30)
+        gate.may_go_on.set()
+
+    threading.Thread(target=release, daemon=True).start()
 
 
 @asynccontextmanager
