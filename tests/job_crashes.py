@@ -87,7 +87,7 @@ def digest_of(folder: Path, status: dict[str, Any]) -> dict[str, Any]:
     pictures = hashlib.sha256()
     with av.open(str(job / "annotated.mp4")) as container:
         for picture in container.decode(video=0):
-            pictures.update(f"{picture.pts * picture.time_base}".encode() + picture.to_ndarray().tobytes())
+            pictures.update(f"{picture.pts} {picture.time_base}".encode() + picture.to_ndarray().tobytes())
     return {
         "state": [status[name] for name in ("state", "warning", "error", "frames_done", "frames_total")],
         "tracks": hashlib.sha256((job / "tracks.txt").read_bytes()).hexdigest(),
