@@ -128,7 +128,8 @@ class FrameStream:
     async def _close(self, close: _Close) -> None:
         # Whoever does not read does not answer the closing handshake either.
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._websocket.close(close.code, close.reason), CLOSE_TIMEOUT_S)
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._websocket.close(close.code, close.reason)
 
     async def _read(self) -> None:
         """Take messages in until the client goes; the header of a text message is for the next picture."""
@@ -193,7 +194,10 @@ class FrameStream:
 
     async def _send(self, message: bytes) -> None:
         try:
-            await asyncio.wait_for(self._websocket.send_text(message.decode()), self._send_timeout_s)
+            # Not wait_for: until Python 3.12 it forgets that it was cancelled where what it waits for is done by then,
+            # and a writer that goes on would keep its closed stream waiting for it.
+            async with asyncio.timeout(self._send_timeout_s):
+                await self._websocket.send_text(message.decode())
         except TimeoutError:
             raise _Close(POLICY, f"an answer was not read within {self._send_timeout_s:g} s") from None
 
