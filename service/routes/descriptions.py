@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from service.parameters import ImageParameters, openapi_parameters
@@ -69,10 +70,11 @@ _ERRORS = {
 }
 
 
-def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the description of error answers."""
+def error_responses(*statuses: int, own: Mapping[int, str] | None = None) -> dict[int | str, dict[str, Any]]:
+    """Return the description of error answers; ``own`` says what a status means on this route."""
+    texts = {**_ERRORS, **(own or {})}
     content = {"application/json": {"schema": ERROR_SCHEMA}}
-    return {status: {"description": _ERRORS.get(status, "error"), "content": content} for status in statuses}
+    return {status: {"description": texts.get(status, "error"), "content": content} for status in statuses}
 
 
 def describe_image_route(task: str, parameters: type[ImageParameters]) -> dict[str, Any]:
