@@ -24,7 +24,7 @@ from typing import Any
 
 import cv2
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from vision.io.sources import open_source
 
@@ -69,6 +69,14 @@ class Service:
             raise SystemExit(f"{self.url} does not answer ({exc.reason}); start it with: stride32 serve") from None
         return json.loads(content) if content else None
 
+    def delete(self, session: str) -> None:
+        """End a session, which may be gone already; a failure is told and hides nothing that went wrong before it."""
+        try:
+            self.call("DELETE", f"/v1/sessions/{session}")
+        except SystemExit as exc:
+            if not str(exc).startswith("404"):
+                print(f"the session was not deleted, it will expire: {exc}", file=sys.stderr)
+
     def stream(self, session: str) -> connect:
         """Return a connection to a session's WebSocket."""
         address = "ws" + self.url.removeprefix("http") + f"/v1/sessions/{session}/stream"
@@ -100,20 +108,26 @@ class Sender:
         # Answered while we were away: the last of them can be asked for again, those before it are lost to us.
         while self.unanswered and self.unanswered[0].sequence < ready["next_sequence"] - 1:
             self.unanswered.popleft()
-        for picture in list(self.unanswered)[:credit]:
-            await self._send(socket, picture)
-            credit -= 1
+        sent = 0  # of the unanswered, through this connection
         while True:
-            while credit and (picture := await asyncio.to_thread(next, self._pictures, None)) is not None:
-                self.unanswered.append(picture)
+            while credit and (picture := await self._picture(sent)) is not None:
                 await self._send(socket, picture)
-                credit -= 1
+                sent, credit = sent + 1, credit - 1
             if not self.unanswered:
                 return
             answer = json.loads(await socket.recv())
-            credit += answer["credit"]
             self.unanswered.popleft()
+            sent, credit = sent - 1, credit + answer["credit"]
             yield answer
+
+    async def _picture(self, place: int) -> Picture | None:
+        """Return the picture at a place among the unanswered, reading one more where there is none; None at the end."""
+        if place == len(self.unanswered):
+            picture = await asyncio.to_thread(next, self._pictures, None)
+            if picture is None:
+                return None
+            self.unanswered.append(picture)
+        return self.unanswered[place]
 
     @staticmethod
     async def _send(socket: ClientConnection, picture: Picture) -> None:
@@ -128,20 +142,28 @@ async def follow(service: Service, session: str, pictures: Iterator[Picture]) ->
     """Print the tracks of each picture; return how many were answered with tracks."""
     sender = Sender(pictures)
     count = 0
-    for attempt in range(ATTEMPTS):
+    attempt = 0
+    while attempt < ATTEMPTS:
         try:
             async with service.stream(session) as socket:
                 async for answer in sender.answers(socket):
+                    attempt = 0
                     count += answer["type"] == "result"
                     print(describe(answer), flush=True)
             return count
         except ConnectionClosed as exc:
             if exc.rcvd is not None and exc.rcvd.code in FINAL:
                 raise SystemExit(f"the service closed the connection ({exc.rcvd.code}): {exc.rcvd.reason}") from None
-        except OSError as exc:
+        except InvalidStatus as exc:
+            status = exc.response.status_code
+            if status < 500 and status != 429:
+                raise SystemExit(f"{service.url} refused the connection ({status}); look at its log") from None
+            print(f"no connection: {exc}", file=sys.stderr)
+        except (InvalidHandshake, OSError) as exc:
             print(f"no connection: {exc}", file=sys.stderr)
         await asyncio.sleep(2**attempt / 4)
-    raise SystemExit(f"gave up after {ATTEMPTS} connections")
+        attempt += 1
+    raise SystemExit(f"gave up after {ATTEMPTS} connections without an answer")
 
 
 def describe(answer: dict[str, Any]) -> str:
@@ -169,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return asyncio.run(follow(service, session, read_pictures(options.video, options.max_frames)))
     finally:
-        service.call("DELETE", f"/v1/sessions/{session}")
+        service.delete(session)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import http.client
 import importlib
+import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -18,6 +19,9 @@ import websockets
 from square_streams import ColourEmbedder, SquareDetector, picture, png
 from typer.testing import CliRunner
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.http11 import Response
 from websockets.typing import Origin, Subprotocol
 
 from service import models
@@ -424,6 +428,113 @@ def test_the_example_comes_back_after_a_broken_connection(
 
     run(test, tmp_path)
     assert broken == [4, 7]
+
+
+class Script:
+    """A socket whose server's part is written down: what it says, in turn; an Exception is raised."""
+
+    def __init__(self, credit: int, next_sequence: int, said: list[Any]) -> None:
+        self.sent: list[int] = []
+        self._said = [{"credit": credit, "next_sequence": next_sequence}, *said]
+
+    async def recv(self) -> str:
+        said = self._said.pop(0)
+        if isinstance(said, Exception):
+            raise said
+        return json.dumps(said)
+
+    async def send(self, message: str | bytes) -> None:
+        if isinstance(message, str):
+            self.sent.append(json.loads(message)["sequence"])
+
+    async def __aenter__(self) -> Script:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """Nothing is held."""
+
+
+def example_client(monkeypatch: pytest.MonkeyPatch, *connections: Script | Exception) -> tuple[Any, Any]:
+    """Return the example, and a Service of it whose connections are these in turn."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
+    example = importlib.import_module("stream_client")
+    monkeypatch.setattr(example.asyncio, "sleep", no_wait)
+    left = list(connections)
+
+    class Service(example.Service):  # type: ignore[name-defined, misc]
+        def stream(self, session: str) -> Any:
+            found = left.pop(0)
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+    return example, Service("http://127.0.0.1:1", "")
+
+
+async def no_wait(seconds: float) -> None:
+    """Go on at once."""
+
+
+def answered(*sequences: int) -> list[Any]:
+    return [{"type": "result", "sequence": sequence, "tracks": [], "credit": 1} for sequence in sequences]
+
+
+def refused(status: int) -> InvalidStatus:
+    return InvalidStatus(Response(status, "no", Headers()))
+
+
+def test_the_example_goes_on_with_less_credit(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Script(4, 0, [ConnectionClosedError(None, None)])
+    second = Script(1, 0, answered(*range(6)))
+    example, service = example_client(monkeypatch, first, second)
+    frames = iter([example.Picture(step, None, b"x") for step in range(6)])
+    assert asyncio.run(example.follow(service, "id", frames)) == 6
+    assert first.sent == [0, 1, 2, 3]
+    assert second.sent == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_example_counts_only_failures_without_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = ConnectionClosedError(None, None)
+    breaks: list[Any] = [Script(1, step, [*answered(step), broken]) for step in range(9)]
+    example, service = example_client(monkeypatch, *breaks, OSError("no"), refused(503), Script(1, 9, answered(9)))
+    frames = iter([example.Picture(step, None, b"x") for step in range(10)])
+    assert asyncio.run(example.follow(service, "id", frames)) == 10
+    example, service = example_client(monkeypatch, *[refused(503) for _ in range(5)])
+    with pytest.raises(SystemExit, match="gave up after 5"):
+        asyncio.run(example.follow(service, "id", iter([])))
+
+
+def test_the_example_says_why_it_was_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example, service = example_client(monkeypatch, refused(403))
+    with pytest.raises(SystemExit, match=r"refused the connection \(403\)"):
+        asyncio.run(example.follow(service, "id", iter([])))
+    service.delete("id")  # nobody listens there
+    assert "not deleted" in capsys.readouterr().err
+
+
+def test_the_example_does_not_hide_the_end_of_its_session(
+    detector: SquareDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
+    example = importlib.import_module("stream_client")
+
+    async def test(server: Server) -> None:
+        loop, store = asyncio.get_running_loop(), server.service.sessions
+
+        def pictures(video: str, limit: int | None) -> Any:
+            yield example.Picture(0, None, png(0))
+            (session,) = store._sessions.values()
+            loop.call_soon_threadsafe(store.delete, session.session_id, session.key_id)
+            # The socket is closed while frames come, whichever it is by then.
+            yield from (example.Picture(step, None, png(0)) for step in itertools.count(1))
+
+        monkeypatch.setattr(example, "read_pictures", pictures)
+        with pytest.raises(SystemExit, match="4404"):
+            await asyncio.to_thread(example.main, ["x", "--url", f"http://127.0.0.1:{server.port}"])
+
+    run(test, tmp_path)
 
 
 @pytest.mark.parametrize("way", ["http", "websocket"])
