@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     # -- queue and batches
     max_batch: int = Field(0, ge=0, description="Most pictures in a forward pass; 0: 1 on a CPU, measured on a GPU.")
     max_delay_ms: float = Field(0.0, ge=0, le=1000, description="Milliseconds a picture may wait for company.")
-    queue_items: int = Field(128, ge=1, description="Most image requests that wait for an answer; twice as many may be sending.")
+    queue_items: int = Field(128, ge=1, description="Most image requests that wait; twice as many may be sending.")
     queue_bytes: int = Field(1 << 30, ge=1 << 20, description="Most bytes of bodies and decoded pictures at a time.")
     decode_threads: int = Field(0, ge=0, description="Threads that decode pictures; 0 takes the CPUs of the process.")
     request_timeout_s: float = Field(30.0, gt=0, description="Seconds from a request's head to its answer.")
