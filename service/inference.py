@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from starlette.requests import Request
 
 from service.batching import Batcher, Served, Work
+from service.decode_pool import DecodePool
 from service.errors import CancelledWorkError, DeadlineError, UnavailableError
 from service.model_entry import LoadedModel, ModelEntry
 from service.settings import Settings
@@ -101,11 +103,11 @@ class ImageInference:
         threads = settings.decode_threads or max(2, available_cpus())
         # Answers do not wait behind the pictures of requests that came later.
         self.answer_pool = ThreadPoolExecutor(ANSWER_THREADS, thread_name_prefix="answer")
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self.pool = DecodePool(threads, "decode")
 
     def close(self) -> None:
         """End the threads."""
-        self.pool.shutdown(wait=True, cancel_futures=True)
+        self.pool.shutdown()
         self.answer_pool.shutdown(wait=True, cancel_futures=True)
 
     async def ask(
@@ -142,7 +144,7 @@ class ImageInference:
         settle = _settle_and_release(future, loop, loaded)
         try:
             # In the request's context: log lines of other threads name the request, too.
-            self.pool.submit(contextvars.copy_context().run, self._prepare, loaded, entry, question, settle)
+            self.pool.run(partial(contextvars.copy_context().run, self._prepare, loaded, entry, question, settle))
         except RuntimeError:  # the pool was shut down
             settle(None, UnavailableError("this server is going down and takes no new work", code="draining"))
         # Most answers are there before it runs, and cost one timer.

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -17,6 +18,57 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 # The name under which a record carries further fields: ``extra={FIELDS: {...}}``.
 FIELDS = "fields"
+
+
+_access = logging.getLogger("service.access")
+
+
+class AccessLog:
+    """Writes the line of each answered request, through ``logging`` or past it.
+
+    ``logging`` makes, formats and flushes a record in a tenth of the time of a small request. Where its lines are JSON
+    on stderr anyhow, these are written there directly: the same lines, each at once.
+    """
+
+    def __init__(self) -> None:
+        self._second = (0, "")
+
+    def write(self, message: str, fields: dict[str, Any]) -> None:
+        """Write a line, if such lines are wanted."""
+        if not _access.isEnabledFor(logging.INFO):
+            return
+        handler = _json_handler
+        if handler is None:
+            _access.info(message, extra={FIELDS: fields})
+            return
+        now = time.time()
+        row = {
+            "time": f"{self._seconds(int(now))}.{int(now % 1 * 1000):03d}Z",
+            "level": "info",
+            "logger": _access.name,
+            "message": message,
+            "request_id": request_id.get(),
+            **fields,
+        }
+        try:
+            line = orjson.dumps(row).decode()
+        except orjson.JSONEncodeError:
+            _access.info(message, extra={FIELDS: fields})
+            return
+        with handler.lock or nullcontext():  # lines of other threads are written by the handler itself
+            handler.stream.write(line + "\n")
+            if not getattr(handler.stream, "line_buffering", False):
+                handler.stream.flush()
+
+    def _seconds(self, second: int) -> str:
+        """Return a time as text, made once a second."""
+        if self._second[0] != second:
+            self._second = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
+        return self._second[1]
+
+
+# Set where log lines are JSON.
+_json_handler: logging.StreamHandler[Any] | None = None
 
 
 class JsonFormatter(logging.Formatter):
@@ -44,7 +96,9 @@ class JsonFormatter(logging.Formatter):
 
 def configure_logging(settings: Settings) -> None:
     """Send all log lines to stderr in the configured form; uvicorn's own access lines are off, ours say more."""
+    global _json_handler
     handler = logging.StreamHandler(sys.stderr)
+    _json_handler = handler if settings.log_format == "json" else None
     if settings.log_format == "json":
         handler.setFormatter(JsonFormatter())
     else:
