@@ -1,4 +1,7 @@
-"""The batcher of one model: one device thread, and batches that form by themselves while the device is busy.
+"""The batcher of one model: its device threads, and batches that form by themselves while the device is busy.
+
+There is one device thread on a GPU. On a CPU there are as many as cores, for pictures side by side get more done there
+than one picture on all cores.
 
 Dispatch is work-conserving: an idle device takes what is there at once, so nothing waits for company unless
 ``max_delay_ms`` asks for it. A batch holds inputs of one shape, the longest waiting first. Work that was cancelled or
@@ -92,6 +95,7 @@ class Batcher:
         max_delay_ms: how long an input may wait for company while the device is idle.
         observer: is told of waits, batches and failures.
         launcher: the same model as ``run``, where its batches may overlap.
+        threads: device threads; more than one for a model whose ``run`` may be called from several at once.
         on_device_lost: called with an error after which nothing will run on the device any more.
     """
 
@@ -104,6 +108,7 @@ class Batcher:
         max_delay_ms: float = 0.0,
         observer: BatchObserver | None = None,
         launcher: Launcher | None = None,
+        threads: int = 1,
         on_device_lost: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._cap = BatchCap(max_batch)
@@ -116,8 +121,12 @@ class Batcher:
         self._queues: tuple[deque[Work], deque[Work]] = (deque(), deque())
         self._changed = threading.Condition()
         self._closing = False
-        self._thread = threading.Thread(target=self._loop, name=f"device-{name}", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._loop, name=f"device-{name}-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def __len__(self) -> int:
         """Return the inputs that wait."""
@@ -179,9 +188,10 @@ class Batcher:
         """Finish what waits, then end the thread; new work is refused."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
 
     def _loop(self) -> None:
         under_way: _Begun | None = None

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
+import torch
+
 from service.batching import Batcher
 from service.errors import NotFoundError, UnavailableError, describe_error
 from service.metrics import Metrics
@@ -21,6 +23,7 @@ from vision.classification.imagenet import PUBLISHED
 from vision.detection.torchvision_detectors import published_name as published_detector
 from vision.errors import ModelError, VisionError, closest_hint
 from vision.runtime.config import RuntimeConfig
+from vision.runtime.cpus import available_cpus
 from vision.runtime.device_memory import is_device_lost
 from vision.runtime.engine import resolve_device
 from vision.segmentation.torchvision_segmenters import published_name as published_segmenter
@@ -49,6 +52,7 @@ class ModelRegistry:
             engine=settings.engine,
             precision=settings.precision,
             threads=settings.threads,
+            parallel=parallel_passes(settings),
         )
         self.defaults: dict[str, str] = {
             task: name
@@ -271,6 +275,7 @@ class ModelRegistry:
             name=entry.name,
             max_batch=self.settings.max_batch or served.max_batch,
             max_delay_ms=self.settings.max_delay_ms,
+            threads=self.runtime.parallel,
             observer=entry.metrics,
             launcher=getattr(served, "launcher", None),
             on_device_lost=self._lose_device,
@@ -279,6 +284,14 @@ class ModelRegistry:
         entry.metrics.queue.set_function(batcher.__len__)
         entry.metrics.batch_cap.set_function(lambda: batcher.max_batch)
         return LoadedModel(served, batcher)
+
+
+def parallel_passes(settings: Settings) -> int:
+    """Return how many forward passes of a model run at the same time: as many as there are CPUs, one on a GPU."""
+    if settings.parallel:
+        return settings.parallel
+    on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and torch.cuda.is_available())
+    return 1 if on_gpu or settings.engine == "torch" else settings.threads or available_cpus()
 
 
 def published_kind(name: str) -> str | None:

@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0, description="CPU threads of one network; 0 takes the CPUs of the process.")
 
     # -- queue and batches
+    parallel: int = Field(
+        0, ge=0, description="Forward passes of a model at the same time; 0: one a CPU, and one on a GPU."
+    )
     max_batch: int = Field(0, ge=0, description="Most pictures in a forward pass; 0: 1 on a CPU, measured on a GPU.")
     max_delay_ms: float = Field(0.0, ge=0, le=1000, description="Milliseconds a picture may wait for company.")
     queue_items: int = Field(128, ge=1, description="Most image requests that wait; twice as many may be sending.")

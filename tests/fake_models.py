@@ -229,7 +229,7 @@ class FakeServer:
 
 def fake_settings(folder: Path, **values: Any) -> Settings:
     """Return settings that read nothing from here; one decoding thread, the CPU, no page."""
-    fixed = {"data_dir": folder, "device": "cpu", "decode_threads": 2, "jobs_workers": 0, "web": False}
+    fixed = {"data_dir": folder, "device": "cpu", "decode_threads": 2, "jobs_workers": 0, "web": False, "parallel": 1}
     return Settings(_env_file=None, **{**fixed, **values})
 
 

@@ -65,9 +65,12 @@ def build_engine(network: nn.Module, input_spec: EngineInput, config: RuntimeCon
         raise ConfigError(
             f"the onnx engine runs on the CPU, got device {device}; use runtime.engine=torch (or auto) on CUDA"
         )
-    from vision.runtime.onnx_engine import OnnxEngine, cached_export
+    from vision.runtime.onnx_engine import OnnxEngine, ParallelOnnxEngine, cached_export
 
-    return OnnxEngine(cached_export(network, input_spec), threads=config.threads or default_threads())
+    model, threads = cached_export(network, input_spec), config.threads or default_threads()
+    if config.parallel > 1 and threads > 1:
+        return ParallelOnnxEngine(model, threads=threads)
+    return OnnxEngine(model, threads=threads)
 
 
 def resolve_device(name: str) -> torch.device:

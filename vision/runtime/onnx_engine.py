@@ -11,6 +11,7 @@ import hashlib
 import io
 import logging
 import tempfile
+import threading
 import warnings
 from pathlib import Path
 
@@ -46,6 +47,37 @@ class OnnxEngine:
         """Return the outputs for float32 [B, 3, H, W]."""
         outputs: list[FloatArray] = self.session.run(None, {self.input_name: batch})
         return outputs
+
+
+class ParallelOnnxEngine:
+    """Runs an exported network for several callers at once: alone on all threads, in company on one thread each.
+
+    Splitting one picture's work over threads leaves each of them waiting for the others now and then; pictures side by
+    side do not wait. The results are the same to the last bit.
+    """
+
+    def __init__(self, model: bytes, *, threads: int) -> None:
+        self._wide = OnnxEngine(model, threads=threads)
+        # With one thread ONNX Runtime computes in the caller's own, so one session serves all callers.
+        self._narrow = OnnxEngine(model, threads=1)
+        self._running = 0
+        self._counting = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """Engine and device."""
+        return self._wide.name
+
+    def run(self, batch: FloatArray) -> list[FloatArray]:
+        """Return the outputs for float32 [B, 3, H, W]; may be called from several threads at once."""
+        with self._counting:
+            engine = self._narrow if self._running else self._wide
+            self._running += 1
+        try:
+            return engine.run(batch)
+        finally:
+            with self._counting:
+                self._running -= 1
 
 
 def _open_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:

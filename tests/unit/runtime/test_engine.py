@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 from vision.errors import ConfigError
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import EngineInput, build_engine, default_threads, resolve_device
+from vision.runtime.onnx_engine import ParallelOnnxEngine
 from vision.runtime.torch_engine import TorchEngine
 
 SPEC = EngineInput(example_hw=(32, 32), dynamic_hw=True, digest="engine-test")
@@ -131,3 +133,49 @@ def test_torch_on_cuda_equals_the_cpu() -> None:
     for precision, tolerance in (("fp32", 5e-3), ("fp16", 1e-2), ("bf16", 5e-2)):
         output = TorchEngine(tiny_network().eval(), torch.device("cuda"), precision).run(batch)[0]
         np.testing.assert_allclose(output, reference, atol=tolerance)
+
+
+def test_passes_side_by_side_give_the_same_bits() -> None:
+    batches = np.random.default_rng(0).standard_normal((24, 1, 3, 64, 64)).astype(np.float32)
+    one = build_engine(tiny_network(), SPEC, RuntimeConfig(device="cpu", threads=2))
+    several = build_engine(tiny_network(), SPEC, RuntimeConfig(device="cpu", threads=2, parallel=4))
+    assert isinstance(several, ParallelOnnxEngine)
+    assert several.name == one.name
+    expected = [one.run(batch)[0] for batch in batches]
+    alone = [several.run(batch)[0] for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda batch: several.run(batch)[0], batches))
+    for own, first, second in zip(expected, alone, together, strict=True):
+        np.testing.assert_array_equal(own, first)
+        np.testing.assert_array_equal(own, second)
+
+
+def test_a_pass_in_company_runs_on_one_thread_and_a_failed_one_is_no_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = build_engine(tiny_network(), SPEC, RuntimeConfig(device="cpu", threads=2, parallel=2))
+    assert isinstance(engine, ParallelOnnxEngine)
+    used: list[str] = []
+    inside: list[str] = []
+
+    def wide(batch: Any) -> Any:
+        used.append("wide")
+        if not inside:
+            inside.append("first")
+            engine.run(batch)  # while this one is under way
+        raise ValueError("broken")
+
+    monkeypatch.setattr(engine._wide, "run", wide)
+    monkeypatch.setattr(engine._narrow, "run", lambda batch: used.append("narrow"))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="broken"):
+            engine.run(np.zeros((1, 3, 32, 32), np.float32))
+    assert used == ["wide", "narrow", "wide"]
+
+
+def test_one_thread_needs_no_second_session() -> None:
+    engine = build_engine(tiny_network(), SPEC, RuntimeConfig(device="cpu", threads=1, parallel=4))
+    assert not isinstance(engine, ParallelOnnxEngine)
+
+
+def test_parallel_must_be_positive() -> None:
+    with pytest.raises(ConfigError, match="parallel must be"):
+        RuntimeConfig(parallel=0)

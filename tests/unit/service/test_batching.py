@@ -493,3 +493,32 @@ def test_many_threads_each_get_their_own_answer(start: Start) -> None:
         thread.join(20)
     assert len(found) == 160
     assert all(value == name * 2 for name, value in found.items())
+
+
+def test_several_device_threads_run_batches_side_by_side(start: Start, run: HeldRun, answers: Answers) -> None:
+    run.hold()
+    batcher = start(run, threads=3)
+    for name in ("a", "b", "c", "d"):
+        batcher.submit(Item(name), answers.of(name))
+    for _ in range(3):
+        until(run.begun)
+    assert sorted(run.batches) == [["a"], ["b"], ["c"]]
+    assert len(batcher) == 1
+    run.let_go()
+    batcher.close()
+    assert {name: answers.values[name].value for name in "abcd"} == {"a": "A", "b": "B", "c": "C", "d": "D"}
+
+
+def test_a_failure_in_one_device_thread_leaves_the_others(start: Start, answers: Answers) -> None:
+    def fail(names: list[str]) -> None:
+        if "bad" in names:
+            raise RuntimeError("broken")
+
+    batcher = start(HeldRun(fail), threads=2)
+    for number in range(20):
+        name = "bad" if number % 5 == 0 else f"good {number}"
+        batcher.submit(Item(name), answers.of(f"{number}"))
+    batcher.close()
+    failed = {name for name, value in answers.values.items() if isinstance(value, InferenceFailedError)}
+    assert failed == {"0", "5", "10", "15"}
+    assert len(answers.order) == 20
