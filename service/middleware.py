@@ -37,14 +37,12 @@ HEALTH_PATHS = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/
 OPEN_PATHS = HEALTH_PATHS | {"/", "/favicon.ico"}
 OPEN_PREFIXES = ("/web/",)
 METRIC_PATHS = frozenset({"/metrics", "/v1/stats"})
+# Of every answer that does not say otherwise itself; what only concerns pages is added where these are served.
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
 )
-_STRICT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-_NO_STORE = (b"cache-control", b"no-store")
 
 
 class FastRequest(Request):
@@ -111,10 +109,6 @@ class RequestBorder:
                 present = {name for name, _ in headers}
                 headers.append((b"x-request-id", own_id.encode()))
                 headers += [pair for pair in SECURITY_HEADERS if pair[0] not in present]
-                if _STRICT_POLICY[0] not in present:
-                    headers.append(_STRICT_POLICY)
-                if _NO_STORE[0] not in present:
-                    headers.append(_NO_STORE)
             await send(message)
 
         try:

@@ -23,6 +23,8 @@ PAGE_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
     "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
     # File names stay the same from release to release, so a browser asks each time and mostly gets a 304.
     "Cache-Control": "no-cache",
