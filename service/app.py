@@ -64,7 +64,7 @@ def create_app(settings: Settings, *, load: Loader = load_served, background: bo
         redoc_url=None,
         # A path with a slash too much is none of ours; a redirect would repeat a whole upload, to a Host that was sent.
         redirect_slashes=False,
-        # The framework's own would ask the environment at each request whether it is wanted; ours is in service.tracing.
+        # The framework's own would ask the environment at each request whether it is wanted; see service.tracing.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
