@@ -39,7 +39,7 @@ USER, ADMIN = "user-key-0123456789", "admin-key-0123456789"
 def make_app(folder: Path, load: Loader = load_with_fakes, **changes: Any) -> FastAPI:
     """Return an app with one model without a network."""
     none = dict.fromkeys(("detector", "segmenter", "classifier"), "none")
-    models = {**none, "embedder": MODEL, "device": "cpu", "jobs_workers": 0}
+    models = {**none, "embedder": MODEL, "device": "cpu", "jobs_workers": 0, "parallel": 1}
     settings = Settings(_env_file=None, data_dir=folder, log_format="text", **{**models, **changes})
     return create_app(settings, load=load, background=False)
 

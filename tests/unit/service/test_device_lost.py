@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fake_models import DETECTOR, FakeLoader, fake_server
 
-from service import registry as registry_module
+from service import model_entry
 from service.models import ServedDetector
 from vision.detection.device_detector import DeviceDetector
 
@@ -68,7 +68,7 @@ def test_other_failures_leave_it_alive(tmp_path: Path) -> None:
 
 def test_an_unloaded_model_gives_the_memory_of_the_device_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    monkeypatch.setattr(registry_module, "release_cached", lambda: order.append("cache emptied"))
+    monkeypatch.setattr(model_entry, "release_cached", lambda: order.append("cache emptied"))
     with fake_server(tmp_path) as server:
         monkeypatch.setattr(server.loader.detector, "close", lambda: order.append("network let go"))
         server.service.registry.unload(DETECTOR)
