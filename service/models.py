@@ -87,10 +87,11 @@ class ServedDetector:
     def __init__(self, model: str, runtime: RuntimeConfig) -> None:
         self.config = resolve_thresholds(DetectorConfig(model=model))
         detector = build_detector(self.config, runtime)
-        self.detector: Detector | None = detector
         self.splits = isinstance(detector, PreparedDetector)
         if not self.splits:
-            self.detector = build_detector(replace(self.config, conf=MIN_DETECTION_CONF, max_det=1000), runtime)
+            # In place of the first, which is let go.
+            detector = build_detector(replace(self.config, conf=MIN_DETECTION_CONF, max_det=1000), runtime)
+        self.detector: Detector | None = detector
         self.class_names = detector.class_names
         self.engine = engine_name(detector)
         self.max_batch = 1
