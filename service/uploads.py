@@ -14,6 +14,7 @@ from service.connections import client_key
 from service.errors import (
     BadRequestError,
     BodyTimeoutError,
+    BodyTooLargeError,
     CancelledWorkError,
     SlowBodyError,
     UnsupportedMediaTypeError,
@@ -128,3 +129,33 @@ async def read_body(
     ticket.arrived()
     # A single piece is not copied. Of several one body at a time is there twice, for nothing else runs meanwhile.
     return b"".join(pieces)
+
+
+async def read_small_body(
+    request: Request, max_bytes: int, timeout_s: float, ticket: Ticket | None = None
+) -> bytearray:
+    """Return the body, booked on ``ticket`` as it comes.
+
+    Raises:
+        BodyTooLargeError, BodyTimeoutError, CancelledWorkError, QueueFullError.
+    """
+    body = bytearray()
+    too_large = BodyTooLargeError(f"the body must have at most {max_bytes} bytes, more were sent; send less")
+    if (content_length(request) or 0) > max_bytes:
+        raise too_large
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > max_bytes:
+                    raise too_large
+                if ticket is not None:
+                    ticket.grow(len(chunk))
+                body += chunk
+    except TimeoutError:
+        raise BodyTimeoutError(
+            f"the body must arrive within {timeout_s:g} s, {len(body)} bytes came; send it faster"
+        ) from None
+    except ClientDisconnect:
+        raise CancelledWorkError("the client went away while it sent the body") from None
+    # As it is: a copy of a snapshot would be as large again.
+    return body

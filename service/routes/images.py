@@ -29,9 +29,8 @@ from service.parameters import (
 )
 from service.pictures import Form, accepted_form, draw, mask_png
 from service.routes.descriptions import describe_image_route
-from service.sessions.bodies import read_body as read_small_body
 from service.state import Service, service_of
-from service.uploads import enter_upload, read_image_body
+from service.uploads import enter_upload, read_image_body, read_small_body
 from vision.classification.config import ClassifierConfig
 from vision.detection.config import DetectorConfig
 from vision.segmentation.config import SegmenterConfig

@@ -15,9 +15,9 @@ from service.model_entry import ModelEntry
 from service.parameters import describe_errors
 from service.routes.answers import ModelDetails, ModelList, ModelSummary
 from service.routes.descriptions import error_responses
-from service.sessions.bodies import read_body
 from service.state import Service, service_of
 from service.stream_options import ModelName
+from service.uploads import read_small_body
 
 router = APIRouter(tags=["models"])
 
@@ -93,7 +93,7 @@ async def set_default(request: Request, task: Task) -> Response:
     """Make a loaded model the default of its task."""
     # Before the body, which the framework would read whole, however large it is and whoever sends it.
     service = _changed(request)
-    wanted = read_default(await read_body(request, MAX_BODY, service.settings.body_timeout_s))
+    wanted = read_default(await read_small_body(request, MAX_BODY, service.settings.body_timeout_s))
     service.registry.set_default(task, wanted.model)
     return _json(describe(service, service.registry.find(wanted.model)))
 

@@ -19,7 +19,7 @@ from service.errors import (
 from service.origin import BrowserGuard
 from service.parameters import openapi_parameters
 from service.routes.descriptions import error_responses
-from service.sessions.bodies import MAX_OPTIONS_BYTES, read_body, read_options
+from service.sessions.bodies import MAX_OPTIONS_BYTES, read_options
 from service.sessions.errors import SessionNotFoundError, TooManySessionsError
 from service.sessions.requests import FrameAnswer, FrameParameters, SessionInfo, SessionList, SessionRequest
 from service.sessions.session import Session
@@ -27,7 +27,7 @@ from service.sessions.snapshot import MAX_SNAPSHOT_BYTES
 from service.sessions.store import SessionStore
 from service.sessions.stream import POLICY, SESSION_GONE, FrameStream
 from service.state import service_of
-from service.uploads import enter_upload, read_image_body, sender_of
+from service.uploads import enter_upload, read_image_body, read_small_body, sender_of
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
@@ -75,7 +75,7 @@ _NO_FRAME = {
 )
 async def create_session(request: Request) -> Response:
     """Open a tracking session; an empty body takes the server's defaults."""
-    wanted = read_options(await read_body(request, MAX_OPTIONS_BYTES, _body_timeout_s(request)))
+    wanted = read_options(await read_small_body(request, MAX_OPTIONS_BYTES, _body_timeout_s(request)))
     with _rejects_counted(request):
         session = await _store(request).create(wanted.stream_options(), _key_id(request), ttl_s=wanted.ttl_s)
     return _created(session)
@@ -102,7 +102,7 @@ async def list_sessions(request: Request) -> Response:
 async def restore_session(request: Request) -> Response:
     """Open a session from a snapshot."""
     with service_of(request).admission.enter(None, sender_of(request)) as ticket:
-        data = await read_body(request, MAX_SNAPSHOT_BYTES, _body_timeout_s(request), ticket)
+        data = await read_small_body(request, MAX_SNAPSHOT_BYTES, _body_timeout_s(request), ticket)
         with _rejects_counted(request):
             return _created(await _store(request).restore(data, _key_id(request)))
 
