@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from service.connections import client_key
@@ -202,8 +201,3 @@ def _contains(known: tuple[bytes, ...], digest: bytes) -> bool:
     for each in known:
         found |= hmac.compare_digest(each, digest)
     return found
-
-
-def headers_of(scope: Scope) -> Headers:
-    """Return the headers of a request or WebSocket."""
-    return Headers(scope=scope)

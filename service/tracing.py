@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.auth import headers_of
 from service.middleware import route_template
 from service.settings import Settings
 from vision import __version__
@@ -62,7 +62,7 @@ class TraceBorder:
         from opentelemetry.trace import SpanKind
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        parent = TraceContextTextMapPropagator().extract(dict(headers_of(scope)))
+        parent = TraceContextTextMapPropagator().extract(dict(Headers(scope=scope)))
         with self._tracer.start_as_current_span(scope["method"], context=parent, kind=SpanKind.SERVER) as span:
 
             async def send_noting(message: Message) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from service.oip.fields import check_misspelt
 from service.oip.limits import OipError, quote
+from service.parameters import split_names as split_query_names
 from service.stream_options import MAX_LONG_SIDE, ClassName
 from vision.classification.config import ClassifierConfig
 from vision.detection.config import DetectorConfig
@@ -148,5 +149,5 @@ def split_names(value: Any) -> Any:
     ('person', 'car')
     """
     if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+        return split_query_names(value)
     return tuple(value) if isinstance(value, list) else value
