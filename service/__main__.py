@@ -11,6 +11,7 @@ import sys
 from fastapi import FastAPI
 
 from service.app import create_app
+from service.heap import limit_heaps
 from service.logs import configure_logging
 from service.model_paths import add_model_folders
 from service.origin import exposure_warning
@@ -27,6 +28,7 @@ USAGE = 2
 
 def serve(settings: Settings) -> int:
     """Serve until a signal, and return the exit code: 0 after a signal, 1 where the service could not work."""
+    limit_heaps()
     configure_logging(settings)
     settings = add_model_folders(settings)
     if warning := exposure_warning(settings):

@@ -16,6 +16,7 @@ from typing import Any
 
 from service.batching import Batcher
 from service.errors import UnavailableError
+from service.heap import trim_heaps
 from service.metrics import ModelMetrics
 from service.models import TASKS, ServedModel
 from vision.card import ModelCard
@@ -83,8 +84,9 @@ class LoadedModel:
         self.batcher.close()
         try:
             self.served.close()
-            # Torch would keep the memory for itself.
+            # Torch and the allocator would keep the memory for themselves.
             release_cached()
+            trim_heaps()
         finally:
             self._closed.set()
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from service.errors import describe_error
+from service.heap import trim_heaps
 from service.jobs.context import Environment, RunningJob, lower_priority
 from service.jobs.endings import Ending, Endings
 from service.jobs.errors import JobCancelled, JobInterrupted
@@ -150,6 +151,7 @@ class JobRunner:
                 del self._running[job_id]
             self._hub.publish(job_id)
             self.wake()
+            trim_heaps()
 
     def _ending_of(self, job: RunningJob) -> Ending:
         """Run a job and return how that ended; whatever the job does, it raises nothing."""
