@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class NullModel:
     class_names = ("person",)
     engine = "null"
     _input = NullInput()
+    _nothing = Detections.empty()
 
     def prepare(self, frame: Frame, options: Any = None) -> NullInput:
         """Return nothing to run."""
@@ -44,7 +46,7 @@ class NullModel:
 
     def run(self, inputs: Sequence[Any]) -> list[Detections]:
         """Return no detections for each input."""
-        return [Detections.empty()] * len(inputs)
+        return [self._nothing] * len(inputs)
 
     def close(self) -> None:
         """Nothing to let go."""
@@ -52,14 +54,11 @@ class NullModel:
 
 def serve_null(*, decode: bool) -> int:
     """Serve the null model as ``python -m service`` serves real ones."""
+    from service import __main__ as program
     from service import inference
     from service.app import create_app
-    from service.logs import configure_logging
-    from service.server import run_server
     from service.settings import load_settings
 
-    settings = load_settings()
-    configure_logging(settings)
     if not decode:
         picture = np.zeros((480, 640, 3), np.uint8)
 
@@ -67,7 +66,8 @@ def serve_null(*, decode: bool) -> int:
             return picture
 
         inference.decode_image = skip
-    return run_server(settings, lambda: create_app(settings, load=lambda kind, model, runtime: NullModel()))
+    program.create_app = partial(create_app, load=lambda kind, model, runtime: NullModel())
+    return program.serve(load_settings())
 
 
 def load_detector(threads: int = 0) -> Any:

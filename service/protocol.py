@@ -254,7 +254,10 @@ class EdgeHttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         cycle = self.cycle
         super().on_message_complete()
-        if cycle is not None and cycle.response_complete:
+        if cycle is None:
+            return
+        cycle.scope["state"]["body_is_here"] = True  # who reads it then needs no deadline
+        if cycle.response_complete:
             cycle.more_body = False  # the rest of a body that was answered early has come
             if cycle is self._active and self._discard_left is None:
                 self._set_linger_timer(None)

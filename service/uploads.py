@@ -95,6 +95,8 @@ async def read_body(
         BodyTimeoutError, SlowBodyError: the body took too long. CancelledWorkError: the client went away.
     """
     announced = content_length(request)
+    if pieces_of is None and request.scope["state"].get("body_is_here"):
+        return await _read_at_once(request, ticket, admission)
     booked = announced or 0
     pieces: list[bytes] = []
     received = 0
@@ -129,6 +131,20 @@ async def read_body(
     ticket.arrived()
     # A single piece is not copied. Of several one body at a time is there twice, for nothing else runs meanwhile.
     return b"".join(pieces)
+
+
+async def _read_at_once(request: Request, ticket: Ticket, admission: Admission) -> bytes:
+    """Return a body that the server has received whole, which small ones are: without deadline and pieces."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise CancelledWorkError("the client went away while it sent the body")
+    body: bytes = message["body"]
+    if content_length(request) is None:  # in chunks: nobody has looked at its size yet
+        if len(body) > admission.max_body_bytes:
+            raise admission.too_large("more came")
+        ticket.grow(len(body))
+    ticket.arrived()
+    return body
 
 
 async def read_small_body(

@@ -343,6 +343,31 @@ def test_a_broken_pipelined_request_waits_for_the_answer_before_it() -> None:
     run(check)
 
 
+def test_a_body_that_came_whole_is_said_to_be_here() -> None:
+    seen: list[tuple[bool, int]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        is_here, length, more = scope["state"].get("body_is_here", False), 0, True
+        while more:
+            message = await receive()
+            length, more = length + len(message["body"]), message["more_body"]
+            assert not (is_here and more)
+        seen.append((is_here, length))
+        await application({**scope, "path": "/early"}, receive, send)
+
+    async def check(server: Edge) -> None:
+        whole = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabcdef"
+        _reader, writer = await server.connect()
+        for pieces in ((whole,), (whole[:-3], whole[-3:]), (whole + whole,)):
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(0.05)
+        writer.close()
+        assert seen == [(True, 6), (False, 6), (True, 6), (True, 6)]
+
+    run(check, app=app)
+
+
 def test_a_broken_chunk_ends_the_request_that_waits_for_it() -> None:
     seen: list[str] = []
 

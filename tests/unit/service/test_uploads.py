@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from service import uploads
 from service.admission import Admission
-from service.errors import BodyTimeoutError, BodyTooLargeError, QueueFullError, SlowBodyError
+from service.errors import BodyTimeoutError, BodyTooLargeError, CancelledWorkError, QueueFullError, SlowBodyError
 from service.metrics import Metrics
 from service.uploads import enter_upload, read_body
 
@@ -20,9 +20,17 @@ def admission() -> Admission:
 
 
 def request(
-    chunks: list[bytes], pause_s: float = 0.0, length: int | None = None, client: str = "192.0.2.1", key: str = ""
+    chunks: list[bytes],
+    pause_s: float = 0.0,
+    length: int | None = None,
+    client: str = "192.0.2.1",
+    key: str = "",
+    is_here: bool = False,
 ) -> Request:
-    """Return a request whose chunks come one after the other; after them nothing comes."""
+    """Return a request whose chunks come one after the other; after them nothing comes.
+
+    ``is_here``: as the server says it of a body that it has received whole.
+    """
     left = list(chunks)
 
     async def receive() -> dict[str, Any]:
@@ -33,7 +41,9 @@ def request(
         return {"type": "http.request", "body": chunk, "more_body": bool(left) or chunk == b"..."}
 
     headers = [] if length is None else [(b"content-length", str(length).encode())]
-    state = {"key_id": key} if key else {}
+    state: dict[str, Any] = {"key_id": key} if key else {}
+    if is_here:
+        state["body_is_here"] = True
     return Request(
         {"type": "http", "method": "POST", "headers": headers, "client": (client, 5), "state": state}, receive
     )
@@ -60,9 +70,26 @@ def test_body_takes_its_place_when_it_is_here(chunks: list[bytes], length: int |
     assert read(admission(), request(chunks, length=length)) == b"abcdef"
 
 
-def test_single_piece_is_not_copied() -> None:
+@pytest.mark.parametrize("length", [6, None])
+def test_body_that_is_here_is_read_at_once(length: int | None) -> None:
+    assert read(admission(), request([b"abcdef"], length=length, is_here=True)) == b"abcdef"
+
+
+@pytest.mark.parametrize("is_here", [False, True])
+def test_single_piece_is_not_copied(is_here: bool) -> None:
     piece = b"x" * 500
-    assert read(admission(), request([piece])) is piece
+    assert read(admission(), request([piece], is_here=is_here)) is piece
+
+
+def test_body_that_is_here_may_belong_to_nobody_any_more() -> None:
+    asked = request([], is_here=True)
+
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    asked._receive = gone
+    with pytest.raises(CancelledWorkError):
+        read(admission(), asked)
 
 
 def test_body_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +114,10 @@ def test_body_at_a_fair_rate_has_its_time(monkeypatch: pytest.MonkeyPatch) -> No
 def test_body_is_as_long_as_it_is() -> None:
     with pytest.raises(BodyTooLargeError, match="at most 1000 bytes"):
         read(admission(), request([b"x" * 600, b"x" * 600]))
+    own = admission()
+    with pytest.raises(BodyTooLargeError, match="at most 1000 bytes"):
+        read(own, request([b"x" * 1200], is_here=True))
+    assert 'stride32_rejects_total{reason="body_too_large"} 1.0' in own.metrics.exposition().decode()
 
 
 @pytest.mark.parametrize(
