@@ -1,12 +1,10 @@
 """The batcher of one model: its device threads, and batches that form by themselves while the device is busy.
 
 There is one device thread on a GPU. On a CPU there are as many as cores, for pictures side by side get more done there
-than one picture on all cores.
+than one picture on all cores. What waits, and what runs together, is the business of the queue (work_queue.py).
 
 Dispatch is work-conserving: an idle device takes what is there at once, so nothing waits for company unless
-``max_delay_ms`` asks for it. A batch holds inputs of one shape, the longest waiting first. Work that was cancelled or
-whose deadline has passed is dropped before it runs, and where a batch fails each of its inputs is tried alone, so that
-one bad picture fails alone.
+``max_delay_ms`` asks for it. Where a batch fails each of its inputs is tried alone, so that one bad one fails alone.
 
 Where a model can launch a batch without waiting for it, a full batch is launched behind the one that runs, so that the
 device does not wait for the host between them. Only a full one: any other would be larger if it waited.
@@ -17,62 +15,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from enum import IntEnum
+from dataclasses import dataclass
 from typing import Any
 
 from service.batch_cap import BatchCap
 from service.batch_roles import BatchObserver, Launcher, Prepared
-from service.errors import CancelledWorkError, DeadlineError, InferenceFailedError, UnavailableError
-from service.logs import FIELDS, request_id
+from service.errors import DeadlineError, InferenceFailedError, UnavailableError
+from service.logs import FIELDS
 from service.settling import settle_future
+from service.work import Priority, Served, Work
+from service.work_queue import WorkQueue
 from vision.errors import DeviceMemoryError, VisionError
 from vision.runtime.device_memory import is_device_lost
 
 log = logging.getLogger(__name__)
-
-# Work in bulk waits for interactive work, but never longer than this, or a busy server would never finish a video.
-BULK_PATIENCE_S = 0.25
-
-
-class Priority(IntEnum):
-    """Who goes first: a person or program that waits for one answer, or a job of thousands of frames."""
-
-    INTERACTIVE = 0
-    BULK = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """An answer and what it took.
-
-    Attributes:
-        value: what the model says of one input.
-        queue_ms: wait for the device.
-        infer_ms: time of the batch on it.
-        batch: inputs in the batch.
-    """
-
-    value: Any
-    queue_ms: float
-    infer_ms: float
-    batch: int
-
-
-@dataclass(slots=True, eq=False)
-class Work:
-    """One input in the queue; ``request_id`` is that of the request for which it was queued, for the log."""
-
-    item: Prepared
-    shape_key: Hashable
-    deadline: float
-    settle: Callable[[Served | None, BaseException | None], None]
-    priority: Priority = Priority.INTERACTIVE
-    enqueued: float = field(default_factory=time.monotonic)
-    request_id: str = field(default_factory=request_id.get)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,11 +74,8 @@ class Batcher:
         self._on_device_lost = on_device_lost
         self._free_since = 0.0
         self._run_model = run
-        self._delay_s = max_delay_ms / 1000
         self._observer = observer
-        self._queues: tuple[deque[Work], deque[Work]] = (deque(), deque())
-        self._changed = threading.Condition()
-        self._closing = False
+        self._queue = WorkQueue(self._cap, delay_s=max_delay_ms / 1000, observer=observer)
         self._threads = [
             threading.Thread(target=self._loop, name=f"device-{name}-{number}", daemon=True)
             for number in range(threads)
@@ -130,7 +85,7 @@ class Batcher:
 
     def __len__(self) -> int:
         """Return the inputs that wait."""
-        return len(self._queues[0]) + len(self._queues[1])
+        return len(self._queue)
 
     @property
     def max_batch(self) -> int:
@@ -152,21 +107,12 @@ class Batcher:
             UnavailableError: the batcher was closed.
         """
         work = Work(item, item.shape_key, time.monotonic() + timeout_s, settle, priority)
-        with self._changed:
-            if self._closing:
-                raise UnavailableError("the model must be loaded to be asked, it was unloaded just now; try again")
-            self._queues[priority].append(work)
-            self._changed.notify()
+        self._queue.add(work)
         return work
 
     def cancel(self, work: Work) -> None:
         """Drop work that nobody waits for, with all the memory it holds; what has begun goes on."""
-        with self._changed:
-            try:
-                self._queues[work.priority].remove(work)
-            except ValueError:
-                return
-        self._drop(work, "cancelled", CancelledWorkError("the work was cancelled before it began"))
+        self._queue.cancel(work)
 
     def ask(self, item: Prepared, *, timeout_s: float = 60.0, priority: Priority = Priority.BULK) -> Served:
         """Return the answer, waiting for it in the caller's thread; raises what the model raised."""
@@ -186,9 +132,7 @@ class Batcher:
 
     def close(self) -> None:
         """Finish what waits, then end the thread; new work is refused."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
+        self._queue.close()
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join()
@@ -196,7 +140,7 @@ class Batcher:
     def _loop(self) -> None:
         under_way: _Begun | None = None
         while True:
-            batch = self._take() if under_way is None else self._take_full()
+            batch = self._queue.take() if under_way is None else self._queue.take_full()
             if not batch and under_way is None:
                 return
             begun = self._begin(batch) if batch else None
@@ -206,71 +150,6 @@ class Batcher:
             if begun is not None and (self._launcher is None or begun.error is not None):
                 self._end(begun)
                 under_way = None
-
-    def _take(self) -> list[Work]:
-        """Return the next batch, waiting for work; an empty one when closed and nothing is left."""
-        with self._changed:
-            while True:
-                self._cap.recover()
-                self._drop_expired()
-                first = self._next()
-                if first is None:
-                    if self._closing:
-                        return []
-                    self._changed.wait()
-                    continue
-                batch = self._company(first)
-                # Waiting for company must leave the work time to run.
-                until = min(first.enqueued + self._delay_s, (first.enqueued + first.deadline) / 2)
-                patience = until - time.monotonic()
-                if len(batch) >= self.max_batch or patience <= 0 or self._closing:
-                    return self._pick(batch)
-                self._changed.wait(patience)
-
-    def _take_full(self) -> list[Work]:
-        """Return the next batch if it is full already, else an empty one."""
-        with self._changed:
-            self._drop_expired()
-            first = self._next()
-            batch = [] if first is None else self._company(first)
-            return self._pick(batch) if len(batch) >= self.max_batch else []
-
-    def _pick(self, batch: list[Work]) -> list[Work]:
-        for work in batch:
-            self._queues[work.priority].remove(work)
-        return batch
-
-    def _next(self) -> Work | None:
-        """Return the work whose turn it is."""
-        interactive, bulk = self._queues
-        if bulk and (not interactive or time.monotonic() - bulk[0].enqueued > BULK_PATIENCE_S):
-            return bulk[0]
-        return interactive[0] if interactive else None
-
-    def _company(self, first: Work) -> list[Work]:
-        """Return ``first`` and what can run with it, the longest waiting of its own queue first."""
-        own, other = self._queues[first.priority], self._queues[1 - first.priority]
-        batch: list[Work] = []
-        for queue in (own, other):
-            for work in queue:
-                if len(batch) == self.max_batch:
-                    return batch
-                if work.shape_key == first.shape_key:
-                    batch.append(work)
-        return batch
-
-    def _drop_expired(self) -> None:
-        now = time.monotonic()
-        for queue in self._queues:
-            for work in [each for each in queue if each.deadline <= now]:
-                queue.remove(work)
-                late = DeadlineError("the answer was wanted before the model got to it; send less, or wait longer")
-                self._drop(work, "expired", late)
-
-    def _drop(self, work: Work, reason: str, error: VisionError) -> None:
-        if self._observer is not None:
-            self._observer.dropped(reason)
-        _settle(work, None, error)
 
     def _begin(self, batch: list[Work]) -> _Begun:
         """Launch a batch where that can be done apart from waiting for it."""
@@ -307,7 +186,7 @@ class Batcher:
             waited = began - work.enqueued
             if self._observer is not None:
                 self._observer.waited(waited)
-            _settle(work, Served(value, waited * 1000, seconds * 1000, len(batch)), None)
+            work.finish(Served(value, waited * 1000, seconds * 1000, len(batch)))
 
     def _run(self, batch: list[Work]) -> None:
         self._end(self._begin(batch))
@@ -355,7 +234,7 @@ class Batcher:
                 if is_device_lost(error)
                 else InferenceFailedError("the model failed on this picture; the server's log has the reason")
             )
-        _settle(work, None, error)
+        work.finish(error=error)
 
 
 def _device_lost() -> UnavailableError:
@@ -369,11 +248,3 @@ def _device_lost() -> UnavailableError:
 def _of_request(work: Work) -> dict[str, dict[str, str]]:
     """Return what names a work's request in a log line, for the device thread has none of its own."""
     return {FIELDS: {"request_id": work.request_id}} if work.request_id else {}
-
-
-def _settle(work: Work, served: Served | None, error: BaseException | None) -> None:
-    try:
-        work.settle(served, error)
-    except Exception:
-        # Whoever waited has a fault of its own (a closed event loop); the device thread must live on.
-        log.exception("an answer could not be delivered")

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from service.batching import Priority
 from service.errors import ConflictError
 from service.model_entry import LoadedModel, ModelEntry
+from service.work import Priority
 from vision.detection.config import DetectorConfig
 from vision.segmentation.config import SegmenterConfig
 from vision.types import Detections, FloatArray, Frame, ImageArray, SegmentationMap

@@ -18,12 +18,13 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from starlette.requests import Request
 
-from service.batching import Batcher, Served, Work
+from service.batching import Batcher
 from service.decode_pool import DecodePool
 from service.errors import CancelledWorkError, DeadlineError, UnavailableError
 from service.model_entry import LoadedModel, ModelEntry
 from service.settings import Settings
 from service.settling import settle_async
+from service.work import Served, Work
 from vision.io.images import ImageLimits, decode_image
 from vision.runtime.cpus import available_cpus
 from vision.types import Frame, ImageArray

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
 
 from service.errors import InferenceFailedError
-
-if TYPE_CHECKING:
-    from service.batching import Served
+from service.work import Served
 
 
 def settle_future(future: Future[Served]) -> Callable[[Served | None, BaseException | None], None]:

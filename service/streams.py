@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from service.batching import Priority
 from service.clients import SharedDetector, SharedEmbedder, SharedSegmenter
 from service.model_entry import ModelEntry
 from service.registry import ModelRegistry
 from service.settings import Settings
 from service.stream_options import StreamOptions
+from service.work import Priority
 from vision.build import build_camera_motion, build_tracker, resolve_config
 from vision.config import PipelineConfig
 from vision.errors import ConfigError

@@ -18,10 +18,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from service.app import create_app
-from service.batching import Served
 from service.models import TASKS, FrameInput
 from service.settings import Settings
 from service.state import Service
+from service.work import Served
 from vision.runtime.config import RuntimeConfig
 from vision.types import Classification, Detections, Frame, SegmentationMap
 

@@ -12,11 +12,11 @@ from typing import Any
 import av
 import numpy as np
 
-from service.batching import Priority
 from service.jobs.record import JobState
 from service.jobs.service import JobService
 from service.settings import Settings
 from service.stream_options import StreamOptions
+from service.work import Priority
 from vision.config import PipelineConfig
 from vision.pipeline import Pipeline
 from vision.tracking.camera_motion import CameraMotion

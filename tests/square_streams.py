@@ -10,11 +10,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from service.batching import Priority
 from service.sessions.frames import Decode, pool_decoder
 from service.sessions.store import SessionStore
 from service.settings import Settings
 from service.stream_options import StreamOptions
+from service.work import Priority
 from vision.build import build_camera_motion, build_tracker
 from vision.config import PipelineConfig
 from vision.io.images import ImageLimits

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from service.batching import Priority
 from service.stream_options import StreamOptions
+from service.work import Priority
 from vision.config import PipelineConfig
 from vision.pipeline import Pipeline
 

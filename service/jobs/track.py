@@ -11,7 +11,6 @@ import time
 from contextlib import closing
 from dataclasses import replace
 
-from service.batching import Priority
 from service.clients import ModelReplacedError
 from service.errors import ConflictError, describe_error
 from service.jobs.checkpoint import digest_of, load_state, remove_states, save_state
@@ -22,6 +21,7 @@ from service.jobs.outputs import TrackOutputs, check_sizes
 from service.jobs.record import Checkpoint, Phase
 from service.stream_options import StreamOptions
 from service.stream_state import put_state, take_state
+from service.work import Priority
 from vision.config import PipelineConfig, to_dict
 from vision.errors import VisionError
 from vision.pipeline import Pipeline

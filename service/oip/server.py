@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.admission import Admission, Ticket
-from service.batching import Served
 from service.errors import CancelledWorkError, UnavailableError
 from service.inference import Answer, ImageInference
 from service.model_entry import ModelEntry
@@ -29,6 +28,7 @@ from service.oip.statistics import Statistics
 from service.registry import ModelRegistry
 from service.settings import Settings
 from service.uploads import enter_upload, read_body
+from service.work import Served
 from vision.errors import LimitExceededError, MediaError
 
 # Below this, work on a body takes less time than the way to another thread and back.

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.batching import Served
 from service.oip.schema import VERSION
+from service.work import Served
 
 
 @dataclass(slots=True)

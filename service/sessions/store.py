@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import vision
-from service.batching import Priority
 from service.errors import InvalidParameterError, UnavailableError
 from service.sessions.errors import InvalidSnapshotError, SessionNotFoundError, TooManySessionsError
 from service.sessions.fit import check_fit, model_digests, tracking_settings
@@ -24,6 +23,7 @@ from service.sessions.session import Session
 from service.sessions.snapshot import BROKEN, FORMAT, Snapshot, SnapshotHeader, decode_snapshot, encode_snapshot
 from service.stream_options import resolved_options
 from service.stream_state import check_size, put_state
+from service.work import Priority
 
 if TYPE_CHECKING:
     from service.settings import Settings

@@ -14,12 +14,13 @@ import pytest
 import torch
 from fake_models import Answers, HeldRun, Item, Observer, until
 
-from service import batching
+from service import batching, work_queue
 from service.batch_cap import FIRST_PATIENCE_S, BatchCap
-from service.batching import Batcher, Priority, Served
+from service.batching import Batcher
 from service.errors import CancelledWorkError, DeadlineError, InferenceFailedError, UnavailableError
 from service.logs import FIELDS, request_id
 from service.settling import settle_async, settle_future
+from service.work import Priority, Served
 from vision.errors import ConfigError, DeviceMemoryError
 
 Start = Callable[..., Batcher]
@@ -115,7 +116,7 @@ def test_interactive_work_goes_first_and_bulk_fills_its_batch(start: Start, run:
 def test_bulk_work_that_has_waited_long_goes_first(
     start: Start, run: HeldRun, answers: Answers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batching, "BULK_PATIENCE_S", 0.0)
+    monkeypatch.setattr(work_queue, "BULK_PATIENCE_S", 0.0)
     batcher = start(run)
     occupy(batcher, run, answers)
     queue(batcher, answers, "x", priority=Priority.BULK)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from fake_models import DETECTOR, FakeLoader, fake_settings
 
-from service.batching import Priority
 from service.clients import ModelReplacedError, SharedDetector
 from service.errors import ConflictError
 from service.metrics import Metrics
 from service.registry import ModelRegistry
+from service.work import Priority
 from vision.detection.config import DetectorConfig
 from vision.types import Frame
 

@@ -31,7 +31,6 @@ from job_serving import (
     until,
 )
 
-from service.batching import Priority
 from service.errors import ConflictError, ServiceError, UnavailableError
 from service.jobs.errors import (
     JobNotFoundError,
@@ -39,6 +38,7 @@ from service.jobs.errors import (
 )
 from service.jobs.service import JobService
 from service.stream_options import StreamOptions
+from service.work import Priority
 from vision.errors import InvalidInputError, StateError
 from vision.io.writers.jsonl import JsonlWriter, read_jsonl
 from vision.io.writers.mot import MotWriter

@@ -30,7 +30,6 @@ from job_serving import (
     until,
 )
 
-from service.batching import Priority
 from service.clients import ModelReplacedError
 from service.errors import DeadlineError, UnavailableError
 from service.jobs import runner
@@ -38,6 +37,7 @@ from service.jobs.context import NICENESS, lower_priority
 from service.jobs.service import JobService
 from service.jobs.store import JobStore
 from service.stream_options import StreamOptions
+from service.work import Priority
 from vision.errors import MediaError
 from vision.types import Detections, Frame
 

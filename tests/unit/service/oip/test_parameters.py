@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from service.batching import Served
 from service.oip.limits import OipError
 from service.oip.parameters import read_request_parameters
 from service.oip.statistics import Statistics
+from service.work import Served
 from vision.detection.config import DetectorConfig
 
 
