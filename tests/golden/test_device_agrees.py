@@ -164,7 +164,7 @@ def test_a_batch_is_launched_without_waiting_for_the_device(card: ModelCard) -> 
     finally:
         torch.cuda.set_sync_debug_mode("default")
     # What is left is the wait of `collect` for the event after the copy of the results.
-    assert batch.finished is not None
+    assert batch.results.finished is not None
     assert len(detector.collect(batch)) == 3
 
 

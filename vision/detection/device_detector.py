@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,21 +17,16 @@ from vision.detection.device_decode import needed_effort, needed_width, read_res
 from vision.detection.device_effort import EffortMemory
 from vision.detection.device_engine import DeviceEngine, DeviceInput, LaunchedBatch
 from vision.detection.feature_maps import fit_frame
-from vision.errors import InvalidInputError
 from vision.geometry.letterbox import rows_by_shape
 from vision.runtime.config import Precision, RuntimeConfig
+from vision.runtime.device_batches import check_batch
 from vision.runtime.device_memory import PictureUploader
-from vision.runtime.device_tuning import BATCH_BUCKETS, BatchTuning, tune_batch
+from vision.runtime.device_tuning import BATCH_BUCKETS, COMMON_SIZES, BatchTuning, cap_for, tune_batch
 from vision.runtime.engine import resolve_device
 from vision.runtime.preprocess import Normalization
 from vision.runtime.weights import card_value
 from vision.types import Detections, FloatArray, Frame
 
-log = logging.getLogger(__name__)
-
-# Height and width of what cameras and telephones send most; other sizes get their graphs when they have come a few
-# times.
-COMMON_SIZES = ((480, 640), (720, 1280))
 # Scores below this let so much noise through that a batch needs other buffers than all the rest.
 LOW_SCORE = 0.05
 
@@ -132,11 +126,7 @@ class DeviceDetector:
             DeviceMemoryError: the device has no room for it; recorded graphs are given up then, and a smaller batch
                 can be tried at once.
         """
-        if not 0 < len(inputs) <= BATCH_BUCKETS[-1] or len({item.shape_key for item in inputs}) != 1:
-            raise InvalidInputError(
-                f"a batch must be 1 to {BATCH_BUCKETS[-1]} inputs of one shape_key, got {len(inputs)} of "
-                f"{len({item.shape_key for item in inputs})}; group them first"
-            )
+        check_batch(inputs)
         is_odd = inputs[0].is_odd
         return self.engine.launch(tuple(inputs), self._memory_of(is_odd).current, keep=not is_odd)
 
@@ -172,19 +162,7 @@ class DeviceDetector:
 
     def start_up(self, sizes_hw: Sequence[tuple[int, int]] = COMMON_SIZES) -> int:
         """Return the batch cap for pictures of any of these sizes, all of whose graphs are recorded on the way."""
-        caps = []
-        for size_hw in sizes_hw:
-            tuning = self.autotune(size_hw)
-            caps.append(tuning.cap)
-            log.info(
-                "%s, pictures of %d x %d: batches of at most %d (%s images/s at %s)",
-                self.engine.name,
-                *size_hw[::-1],
-                tuning.cap,
-                ", ".join(f"{row.images_per_s:.0f}" for row in tuning.tried),
-                ", ".join(str(row.batch) for row in tuning.tried),
-            )
-        return min(caps)
+        return cap_for(sizes_hw, self.autotune, self.engine.name)
 
     def autotune(
         self, size_hw: tuple[int, int] = (480, 640), *, buckets: Sequence[int] = BATCH_BUCKETS, repeats: int = 10
@@ -197,10 +175,8 @@ class DeviceDetector:
 
 def wait_for_results(batch: LaunchedBatch) -> list[FloatArray]:
     """Return the results of a launched batch, float32 [1 + W, COLUMNS] each, in the order of its inputs."""
-    if batch.finished is not None:
-        batch.finished.synchronize()
     places = np.argsort(batch.order)  # where in the batch each input lies
-    return list(batch.results.numpy()[places])
+    return list(batch.results.wait().numpy()[places])
 
 
 def load_device_detector(card: ModelCard, config: DetectorConfig, runtime: RuntimeConfig) -> DeviceDetector:

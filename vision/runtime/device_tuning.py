@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,15 @@ from statistics import median
 
 from vision.errors import DeviceMemoryError
 
+log = logging.getLogger(__name__)
+
 # Sizes that batches are rounded up to: few shapes, so that each is worth a graph, and at most half of a batch unused.
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32)
 # A larger batch waits longer for its pictures and its results; for less than this it is not worth it.
 SMALLEST_GAIN = 1.05
+# Height and width of what cameras and telephones send most; other sizes get their graphs when they have come a few
+# times.
+COMMON_SIZES = ((480, 640), (720, 1280))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,29 @@ def tune_batch(
         if len(tried) > 2 and max(row.images_per_s for row in tried[-2:]) < SMALLEST_GAIN * tried[-3].images_per_s:
             break
     return BatchTuning(_smallest_good(tried), tuple(tried))
+
+
+def cap_for(sizes_hw: Sequence[tuple[int, int]], tune: Callable[[tuple[int, int]], BatchTuning], name: str) -> int:
+    """Return the batch cap for pictures of any of these sizes, and log what was measured of each.
+
+    Args:
+        sizes_hw: height and width.
+        tune: measures batches of pictures of one size.
+        name: of what is measured, for the log.
+    """
+    caps = []
+    for size_hw in sizes_hw:
+        tuning = tune(size_hw)
+        caps.append(tuning.cap)
+        log.info(
+            "%s, pictures of %d x %d: batches of at most %d (%s images/s at %s)",
+            name,
+            *size_hw[::-1],
+            tuning.cap,
+            ", ".join(f"{row.images_per_s:.0f}" for row in tuning.tried),
+            ", ".join(str(row.batch) for row in tuning.tried),
+        )
+    return min(caps)
 
 
 def _timed(run: Callable[[int], object], batch: int, clock: Callable[[], float]) -> float:

@@ -6,13 +6,12 @@ shows that the branches for CUDA run, that each wait stands where it must, and t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fake_cuda import Diary, install_fake_cuda
 from torch import Tensor, nn
 
 from vision.backbones.interface import TENSORFLOW_NORMALIZATION
@@ -21,7 +20,7 @@ from vision.detection.anchors import AnchorConfig, make_anchors
 from vision.detection.config import DetectorConfig
 from vision.detection.device_detector import DeviceDetector
 from vision.errors import DeviceMemoryError
-from vision.runtime import device_graphs, device_memory, device_resize
+from vision.runtime import device_graphs, device_memory
 from vision.types import Frame
 
 CUDA = torch.device("cuda", 0)
@@ -35,136 +34,10 @@ class Network(nn.Module):
         return logits, torch.zeros((len(images), count, 4))
 
 
-class Diary:
-    """Streams, events and graphs by name, and what happened to them."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.current = "default"
-        self.streams = 0
-        self.graph_error: Exception | None = None
-        self.graphs = 0
-
-    def write(self, line: str) -> None:
-        self.lines.append(line)
-
-    def take(self) -> list[str]:
-        """Return the lines since the last call."""
-        lines, self.lines = self.lines, []
-        return lines
-
-
-class Event:
-    def __init__(self, diary: Diary, stream: str) -> None:
-        self.diary, self.stream = diary, stream
-
-    def synchronize(self) -> None:
-        self.diary.write(f"host waits for {self.stream}")
-
-
-class Stream:
-    def __init__(self, diary: Diary, name: str) -> None:
-        self.diary, self.name = diary, name
-
-    def record_event(self) -> Event:
-        self.diary.write(f"{self.name} records")
-        return Event(self.diary, self.name)
-
-    def wait_event(self, event: Event) -> None:
-        self.diary.write(f"{self.name} waits for {event.stream}")
-
-    def wait_stream(self, other: Stream) -> None:
-        self.diary.write(f"{self.name} follows {other.name}")
-
-
-class FakeCuda:
-    """The parts of torch.cuda that the device path uses."""
-
-    def __init__(self, diary: Diary) -> None:
-        self.diary = diary
-        self.Event = Event
-
-    def is_available(self) -> bool:
-        return True
-
-    def empty_cache(self) -> None:
-        self.diary.write("cache emptied")
-
-    def synchronize(self, device: object) -> None:
-        self.diary.write("host waits for all")
-
-    def current_stream(self, device: object) -> Stream:
-        return Stream(self.diary, self.diary.current)
-
-    def graph_pool_handle(self) -> str:
-        return "pool"
-
-    @contextmanager
-    def stream(self, stream: Stream) -> Iterator[None]:
-        before, self.diary.current = self.diary.current, stream.name
-        yield
-        self.diary.current = before
-
-    def CUDAGraph(self) -> FakeGraph:  # noqa: N802 - torch's name
-        return FakeGraph(self.diary)
-
-    @contextmanager
-    def graph(self, graph: FakeGraph, *, pool: str, stream: Stream, capture_error_mode: str) -> Iterator[None]:
-        assert (pool, capture_error_mode) == ("pool", "thread_local")
-        if self.diary.graph_error is not None:
-            raise self.diary.graph_error
-        yield
-        self.diary.write(f"{stream.name} recorded a graph")
-
-
-class FakeGraph:
-    """Replays nothing: what it recorded was computed then, of the same inputs in these tests."""
-
-    def __init__(self, diary: Diary) -> None:
-        self.diary = diary
-
-    def replay(self) -> None:
-        self.diary.write(f"{self.diary.current} replays")
-
-    def reset(self) -> None:
-        self.diary.write("graph given up")
-
-
-class FakeTorch:
-    """torch, with tensors on the CPU whatever the device."""
-
-    def __init__(self, diary: Diary) -> None:
-        self.cuda = FakeCuda(diary)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(torch, name)
-
-    def empty(self, *args: Any, device: object = None, pin_memory: bool = False, **options: Any) -> Tensor:
-        return torch.empty(*args, **options)
-
-    def zeros(self, *args: Any, device: object = None, pin_memory: bool = False, **options: Any) -> Tensor:
-        return torch.zeros(*args, **options)
-
-    def autocast(self, device: str, dtype: torch.dtype | None, **options: Any) -> Any:
-        return torch.autocast("cpu", dtype, **options)
-
-
 @pytest.fixture
 def diary(monkeypatch: pytest.MonkeyPatch) -> Diary:
-    diary = Diary()
-    names = iter(("compute", "copy", *(f"side {number}" for number in range(9))))
-    fake = FakeTorch(diary)
-    for module in (device_engine, device_graphs, device_memory):
-        monkeypatch.setattr(module, "torch", fake)
-    for module in (device_engine, device_graphs, device_memory):
-        monkeypatch.setattr(module, "new_stream", lambda device: Stream(diary, next(names)))
-    monkeypatch.setattr(device_resize, "to_device", lambda values, device: torch.from_numpy(values))
     monkeypatch.setattr(device_engine, "make_anchors", lambda config, size_hw, device: make_anchors(config, size_hw))
-    monkeypatch.setattr(device_engine, "place_network", lambda network, device, dtype: network.eval())
-    monkeypatch.setattr(
-        torch.Tensor, "record_stream", lambda tensor, stream: diary.write(f"kept for {stream.name}"), raising=True
-    )
-    return diary
+    return install_fake_cuda(monkeypatch, device_engine)
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from vision.detection.config import DetectorConfig
 from vision.detection.detector import AnchorDetector, PreparedDetector
 from vision.detection.device_decode import Effort
 from vision.detection.device_detector import DeviceDetector
-from vision.detection.device_engine import place_network
 from vision.errors import ConfigError, DeviceMemoryError, InvalidInputError
+from vision.runtime.device_batches import place_network
 from vision.types import Detections, Frame
 
 NAMES = ("person", "bicycle", "car")
@@ -213,7 +213,7 @@ def test_odd_requests_stay_by_themselves(options: dict[str, Any]) -> None:
     for _ in range(6):
         (found,) = detector.detect_prepared([odd])
     assert_close(found, reference.detect_prepared([reference.prepare(frame, config)])[0])
-    assert len(detector.engine._calls) == 0  # no buffers are kept for it
+    assert len(detector.engine._batches.calls) == 0  # no buffers are kept for it
     network.batches.clear()
     detector.detect_prepared([usual])
     assert len(network.batches) == 1
