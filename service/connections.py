@@ -1,5 +1,5 @@
 """What all connections of the server have in common: their limits, how many there are and from where, and whether
-the server is draining. The protocols (protocol.py, websocket_protocol.py) ask it; server.py makes and owns it."""
+the server is draining. Connections (http_connection.py, websocket_protocol.py) ask it; server.py makes and owns it."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 from websockets.frames import CloseCode, Frame
 
 from service.connections import ConnectionGate
+from service.stalled_reader import StalledReaderDeadline
 
 # Pieces of one message. A client that cuts a picture of 32 MB into pieces of a kilobyte stays within it; one that
 # sends empty pieces without end does not.
@@ -21,7 +22,7 @@ MAX_FRAGMENTS = 65_536
 MAX_WAITING = 1024
 
 
-class EdgeWebSocketProtocol(WebSocketsSansIOProtocol):
+class EdgeWebSocketProtocol(StalledReaderDeadline, WebSocketsSansIOProtocol):
     """One WebSocket, from the handshake's head on; takes the connection and its place at the gate over from HTTP."""
 
     def __init__(
@@ -40,7 +41,6 @@ class EdgeWebSocketProtocol(WebSocketsSansIOProtocol):
         self._frame_bytes = 0
         self._booked = 0
         self._message_timer: asyncio.TimerHandle | None = None
-        self._stall_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Take the connection over."""
@@ -49,10 +49,9 @@ class EdgeWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the place back."""
-        for timer in (self._message_timer, self._stall_timer):
-            if timer is not None:
-                timer.cancel()
-        self._message_timer = self._stall_timer = None
+        if self._message_timer is not None:
+            self._message_timer.cancel()
+            self._message_timer = None
         self.gate.leave(self._gate_key)
         self.gate.messages.add(self._gate_key, -self._booked)
         self._booked = 0
@@ -117,19 +116,6 @@ class EdgeWebSocketProtocol(WebSocketsSansIOProtocol):
             self._fail(CloseCode.GOING_AWAY, "the server is stopping")
             return
         super().shutdown()
-
-    def pause_writing(self) -> None:
-        """The client reads more slowly than we write: stop the application, and give the client a deadline."""
-        super().pause_writing()
-        if self._stall_timer is None:
-            self._stall_timer = self.loop.call_later(self.gate.limits.write_stall_s, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """The client reads again."""
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
-        super().resume_writing()
 
     def _book(self) -> None:
         """Book what is here of a message that is not whole; many sockets with a picture each would fill the memory."""
