@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from vision.runtime.config import Precision
+from vision.runtime.device_memory import device_memory
 from vision.types import FloatArray
 
 AUTOCAST_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -26,9 +27,13 @@ class TorchEngine:
         """Engine and device."""
         return f"torch:{self.device}"
 
-    @torch.inference_mode()
     def run(self, batch: FloatArray) -> list[FloatArray]:
-        """Return the outputs for float32 [B, 3, H, W]."""
+        """Return the outputs for float32 [B, 3, H, W]; raises DeviceMemoryError where the device has no room."""
+        with device_memory(f"a batch of {len(batch)}"):
+            return self._run(batch)
+
+    @torch.inference_mode()
+    def _run(self, batch: FloatArray) -> list[FloatArray]:
         images = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last, non_blocking=True)
         with torch.autocast(self.device.type, self.autocast_type, enabled=self.autocast_type is not None):
             outputs = self.network(images)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from vision.errors import ConfigError
+from vision.errors import ConfigError, DeviceMemoryError
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import EngineInput, build_engine, default_threads, resolve_device
 from vision.runtime.onnx_engine import ParallelOnnxEngine
@@ -37,6 +37,21 @@ def no_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         return
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+
+
+def test_a_lack_of_device_memory_is_an_error_of_ours() -> None:
+    """By it the batcher makes batches smaller."""
+
+    class Full(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if len(images) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 PiB. GPU 0 has 3 bytes")
+            return images
+
+    engine = TorchEngine(Full(), torch.device("cpu"), "fp32")
+    with pytest.raises(DeviceMemoryError, match=r"a batch of 3 needs room on the device, got: CUDA out of memory;"):
+        engine.run(np.zeros((3, 3, 8, 8), np.float32))
+    assert engine.run(np.zeros((2, 3, 8, 8), np.float32))[0].shape == (2, 3, 8, 8)
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu"])
