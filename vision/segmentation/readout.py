@@ -119,11 +119,11 @@ class Reading:
         """Return the map of a network's logits [K, h, w] at the size of the original picture."""
         if self.scores:
             return self.read(full_logits(logits_Khw, letterbox))
-        return self._map(labels_at_source(logits_Khw, letterbox))
+        return self.read_labels(labels_at_source(logits_Khw, letterbox))
 
     def read(self, logits_HWK: FloatArray) -> SegmentationMap:  # noqa: N803 - shape suffix
         """Return the map of logits [H, W, K]."""
-        result = self._map(labels_of(logits_HWK))
+        result = self.read_labels(labels_of(logits_HWK))
         if not self.scores:
             return result
         scores = probabilities_of(logits_HWK)
@@ -132,8 +132,8 @@ class Reading:
             scores[others] = summed_probabilities(logits_HWK[others], self._label_of == 0)
         return replace(result, scores=scores)
 
-    def _map(self, labels: npt.NDArray[np.uint8]) -> SegmentationMap:
-        """Return the map of the network's labels, renumbered if only some classes are kept."""
+    def read_labels(self, labels: npt.NDArray[np.uint8]) -> SegmentationMap:
+        """Return the map of the network's labels uint8 [H, W], renumbered if only some classes are kept."""
         renumbered = labels if self._label_of is None else np.asarray(self._label_of[labels])
         return SegmentationMap(renumbered, self.output_names)
 
