@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from service.batch_roles import Launcher
+from service.warm_up import warm_up
 from vision.build import MIN_DETECTION_CONF, build_detector, build_embedder, build_frame_classifier, build_segmenter
 from vision.classification.classifier import EngineClassifier
 from vision.classification.config import ClassifierConfig
@@ -25,7 +25,10 @@ from vision.reid.appearance import AppearanceEmbedder
 from vision.reid.config import EmbedderConfig
 from vision.reid.embedder import Embedder
 from vision.runtime.config import RuntimeConfig
+from vision.runtime.device_memory import device_memory
+from vision.runtime.engine import resolve_device
 from vision.segmentation.config import SegmenterConfig
+from vision.segmentation.device_segmenter import DeviceSegmenter
 from vision.segmentation.readout import Reading
 from vision.segmentation.segmenter import EngineSegmenter, Segmenter
 from vision.types import Detections, FloatArray, Frame
@@ -125,11 +128,13 @@ class ServedDetector:
         if isinstance(self.detector, PreparedDetector):
             return self.detector.detect_prepared(inputs)
         assert self.detector is not None
-        found = self.detector.detect([item.frame for item in inputs])
+        # torchvision's run without an engine, which would tell the batcher of a lack of memory.
+        with device_memory(f"a batch of {len(inputs)}"):
+            found = self.detector.detect([item.frame for item in inputs])
         return [self._keep(own, item.options) for own, item in zip(found, inputs, strict=True)]
 
     @property
-    def launcher(self) -> Launcher | None:
+    def launcher(self) -> DeviceDetector | None:
         """The detector, where its batches may overlap."""
         return self.detector if isinstance(self.detector, DeviceDetector) else None
 
@@ -162,7 +167,7 @@ class ServedSegmenter:
 
     def prepare(self, frame: Frame, options: SegmenterConfig | None = None) -> Any:
         """Return the network's input, with the classes that are kept."""
-        assert isinstance(self.segmenter, EngineSegmenter)
+        assert isinstance(self.segmenter, EngineSegmenter | DeviceSegmenter)
         if options is None:
             return self.segmenter.prepare(frame)
         reading = Reading(self.class_names, kept=options.classes) if options.classes else None
@@ -170,8 +175,13 @@ class ServedSegmenter:
 
     def run(self, inputs: Sequence[Any]) -> Sequence[Any]:
         """Return the map of each input."""
-        assert isinstance(self.segmenter, EngineSegmenter)
+        assert isinstance(self.segmenter, EngineSegmenter | DeviceSegmenter)
         return self.segmenter.segment_prepared(inputs)
+
+    @property
+    def launcher(self) -> DeviceSegmenter | None:
+        """The segmenter, where its batches may overlap."""
+        return self.segmenter if isinstance(self.segmenter, DeviceSegmenter) else None
 
     def close(self) -> None:
         """Let the network go."""
@@ -253,23 +263,15 @@ KINDS: dict[str, type[ServedDetector] | type[ServedSegmenter] | type[ServedClass
 
 
 def load_served(kind: str, model: str, runtime: RuntimeConfig) -> ServedModel:
-    """Return the loaded model, which has run once: the first forward pass is the slow one.
+    """Return the loaded model, which has run: the first forward pass is the slow one.
 
     Raises:
+        DeviceMemoryError: the device has no room for it.
         ModelError, WeightsError, ConfigError, MissingDependencyError: it cannot be loaded.
     """
     served: ServedModel = KINDS[kind](model, runtime)
-    warm_up(served)
+    warm_up(served, resolve_device(runtime.device))
     return served
-
-
-def warm_up(served: ServedModel) -> None:
-    """Run the model on grey pictures of two shapes; on a GPU, find the batch size that pays and record its graphs."""
-    if isinstance(served, ServedDetector) and isinstance(served.detector, DeviceDetector):
-        served.max_batch = served.detector.start_up()
-    for size_hw in ((360, 640), (640, 480)):
-        frame = Frame(np.full((*size_hw, 3), 114, np.uint8), source="warm-up")
-        served.run([served.prepare(frame)])
 
 
 def engine_name(stage: Any) -> str:

@@ -43,7 +43,7 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> SquareDetector:
     for module in (models, build):
         monkeypatch.setattr(module, "build_detector", lambda *_: found)
         monkeypatch.setattr(module, "build_embedder", lambda *_: ColourEmbedder())
-    monkeypatch.setattr(models, "warm_up", lambda served: None)
+    monkeypatch.setattr(models, "warm_up", lambda served, device: None)
     return found
 
 
