@@ -22,6 +22,7 @@ from service.routes.descriptions import error_responses
 from service.sessions.bodies import MAX_OPTIONS_BYTES, read_options
 from service.sessions.errors import SessionNotFoundError, TooManySessionsError
 from service.sessions.requests import FrameAnswer, FrameParameters, SessionInfo, SessionList, SessionRequest
+from service.sessions.saving import save_session
 from service.sessions.session import Session
 from service.sessions.snapshot import MAX_SNAPSHOT_BYTES
 from service.sessions.store import SessionStore
@@ -141,9 +142,8 @@ async def delete_session(request: Request, session_id: str) -> Response:
 )
 async def download_snapshot(request: Request, session_id: str) -> Response:
     """Download the session as a file, which ``/v1/sessions/restore`` takes."""
-    store = _store(request)
-    session = store.get(session_id, _key_id(request))
-    data = await store.snapshot(session)
+    session = _store(request).get(session_id, _key_id(request))
+    data = await save_session(session)
     name = f"session-{session.session_id}.npz"
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(data, media_type="application/octet-stream", headers=disposition)

@@ -1,55 +1,29 @@
-"""All sessions of a server: made, found by their owners, ended when nobody uses them; bounded in number."""
+"""All sessions of a server: found by their owners, ended when nobody uses them; bounded in number."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import vision
 from service.errors import InvalidParameterError, UnavailableError
-from service.sessions.errors import InvalidSnapshotError, SessionNotFoundError, TooManySessionsError
-from service.sessions.fit import check_fit, model_digests, tracking_settings
-from service.sessions.frames import Decode, FrameWork, StateBudget
+from service.sessions.errors import SessionNotFoundError, TooManySessionsError
+from service.sessions.frames import Decode
+from service.sessions.opening import SessionOpener, StreamBuilder
 from service.sessions.requests import SessionInfo
 from service.sessions.session import Session
-from service.sessions.snapshot import BROKEN, FORMAT, Snapshot, SnapshotHeader, decode_snapshot, encode_snapshot
-from service.stream_options import resolved_options
-from service.stream_state import check_size, put_state
-from service.work import Priority
 
 if TYPE_CHECKING:
     from service.settings import Settings
     from service.stream_options import StreamOptions
-    from vision.config import PipelineConfig
-    from vision.pipeline import Pipeline
-
-log = logging.getLogger(__name__)
 
 SWEEP_S = 1.0
-MAX_RESTORING = 2
-"""Snapshots that are checked at a time."""
 REMEMBERED_ENDS = 1024
 """Sessions of which it is remembered that they expired, so that their owners are told so."""
-
-
-class StreamBuilder(Protocol):
-    """Makes the pipelines of streams; ``service.streams.StreamBuilder``."""
-
-    def check(self, options: StreamOptions) -> PipelineConfig:
-        """Return the settings that the options add up to; raises ConfigError and ModelNotFoundError."""
-        ...
-
-    def open(self, options: StreamOptions, *, priority: Priority) -> Pipeline:
-        """Return a new pipeline, whose networks are the server's; may take the time of loading a model."""
-        ...
 
 
 class SessionStore:
@@ -64,20 +38,11 @@ class SessionStore:
     def __init__(self, builder: StreamBuilder, settings: Settings, decode: Decode) -> None:
         self.settings = settings
         self.draining = asyncio.Event()
-        self._builder = builder
-        self._executor = ThreadPoolExecutor(settings.session_workers, thread_name_prefix="session")
-        self._work = FrameWork(
-            decode=decode,
-            executor=self._executor,
-            timeout_s=settings.request_timeout_s,
-            credit=settings.session_credit,
-            budget=StateBudget(settings.sessions_max_state_bytes),
-        )
+        self._opener = SessionOpener(builder, settings, decode)
         self._sessions: dict[str, Session] = {}
-        # Places of sessions whose pipelines are being opened, by key.
+        # Places of sessions that are being opened, by key.
         self._opening: dict[str, int] = {}
         self._expired: OrderedDict[str, str] = OrderedDict()
-        self._restoring = asyncio.Semaphore(MAX_RESTORING)
         self._closings: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -104,7 +69,7 @@ class SessionStore:
         for session in list(self._sessions.values()):
             self._end(session, "the server is going down; restore the session's snapshot on another one")
         await asyncio.gather(*self._closings, return_exceptions=True)
-        self._executor.shutdown(wait=False)
+        self._opener.close()
 
     async def create(self, options: StreamOptions, key_id: str, *, ttl_s: float | None = None) -> Session:
         """Return a new session.
@@ -115,11 +80,7 @@ class SessionStore:
         """
         ttl_s = self._checked_ttl(ttl_s)
         with self._place(key_id):
-            config, options, pipeline = await self._open(options)
-            session = Session(
-                _new_id(), key_id, options, config, pipeline, self._work, ttl_s=ttl_s, created_at=time.time()
-            )
-            return self._add(session)
+            return self._add(await self._opener.open(options, key_id, ttl_s=ttl_s))
 
     async def restore(self, data: bytes | bytearray, key_id: str) -> Session:
         """Return a new session that goes on where the saved one was.
@@ -128,54 +89,8 @@ class SessionStore:
             InvalidSnapshotError, SessionTooLargeError: the snapshot is none, does not fit, or holds too much.
             Otherwise as ``create``.
         """
-        loop = asyncio.get_running_loop()
         with self._place(key_id):
-            # Of a snapshot of many megabytes there is a second copy until its body is let go of.
-            async with self._restoring:
-                snapshot = await loop.run_in_executor(self._executor, decode_snapshot, data)
-                header = snapshot.header
-                config, options, pipeline = await self._open(header.options)
-                session_id = _new_id()
-                try:
-                    check_size(snapshot.state)
-                    self._work.budget.book(session_id, snapshot.state.nbytes)
-                    await loop.run_in_executor(self._executor, _put_saved, snapshot, options, config, pipeline)
-                except BaseException:
-                    pipeline.close()
-                    self._work.budget.forget(session_id)
-                    raise
-            session = Session(
-                session_id,
-                key_id,
-                options,
-                config,
-                pipeline,
-                self._work,
-                ttl_s=min(header.ttl_s, self.settings.session_max_ttl_s),
-                created_at=time.time(),
-                next_sequence=header.next_sequence,
-                last_timestamp_s=header.last_timestamp_s,
-            )
-            return self._add(session)
-
-    async def snapshot(self, session: Session) -> bytes:
-        """Return the session as a file, between two of its frames; taking it renews the time-to-live."""
-        loop = asyncio.get_running_loop()
-        digests = await loop.run_in_executor(self._executor, model_digests, session.options, session.config)
-        state, next_sequence, last_timestamp_s = await session.state()
-        header = SnapshotHeader(
-            format=FORMAT,
-            version=vision.__version__,
-            options=session.options,
-            ttl_s=session.ttl_s,
-            next_sequence=next_sequence,
-            last_timestamp_s=last_timestamp_s,
-            class_names=session.class_names,
-            tracking=tracking_settings(session.config),
-            models=digests,
-        )
-        session.renew()
-        return await loop.run_in_executor(self._executor, encode_snapshot, Snapshot(header, state))
+            return self._add(await self._opener.reopen(data, key_id))
 
     def get(self, session_id: str, key_id: str) -> Session:
         """Return a session of the key; raises SessionNotFoundError, which says whether it expired."""
@@ -216,16 +131,6 @@ class SessionStore:
             options=session.options.model_dump(mode="json"),
             class_names=list(session.class_names),
         )
-
-    async def _open(self, options: StreamOptions) -> tuple[PipelineConfig, StreamOptions, Pipeline]:
-        """Return settings, options with their names in place, and the pipeline."""
-
-        def build() -> tuple[PipelineConfig, StreamOptions, Pipeline]:
-            config = self._builder.check(options)
-            resolved = resolved_options(options, config)
-            return config, resolved, self._builder.open(resolved, priority=Priority.INTERACTIVE)
-
-        return await asyncio.get_running_loop().run_in_executor(self._executor, build)
 
     def _add(self, session: Session) -> Session:
         self._sessions[session.session_id] = session
@@ -284,19 +189,6 @@ class SessionStore:
         task.add_done_callback(self._closings.discard)
 
 
-def _put_saved(snapshot: Snapshot, options: StreamOptions, config: PipelineConfig, pipeline: Pipeline) -> None:
-    """Put the saved state in place; raises InvalidSnapshotError where it does not fit, or is none of a tracker."""
-    try:
-        check_fit(snapshot, options, config, pipeline)
-        put_state(pipeline, snapshot.state)
-    except InvalidSnapshotError:
-        raise
-    except BROKEN as exc:
-        raise InvalidSnapshotError(
-            f"the snapshot must hold the state of a tracker with these settings: {exc}; download it again"
-        ) from exc
-
-
 def _too_many(whose: str, limit: int, sessions: list[Session]) -> TooManySessionsError:
     now = time.monotonic()
     soonest = min((session.remaining_s(now) for session in sessions), default=1.0)
@@ -311,8 +203,3 @@ def _expired_message() -> str:
         "the session must be alive, it expired: no frame came within its ttl_s; open one with POST /v1/sessions, or "
         "restore a snapshot"
     )
-
-
-def _new_id() -> str:
-    # Not to be guessed: where no keys are set, the id is all that keeps streams apart.
-    return secrets.token_hex(16)

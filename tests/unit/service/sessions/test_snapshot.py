@@ -21,6 +21,7 @@ from square_streams import SquareBuilder, png, square_store
 from service.errors import SessionTooLargeError
 from service.sessions.archive import MAX_MEMBERS
 from service.sessions.errors import InvalidSnapshotError, SequenceConflictError
+from service.sessions.saving import save_session
 from service.sessions.session import Session
 from service.sessions.snapshot import decode_snapshot, digest_arrays, encode_snapshot
 from service.sessions.store import SessionStore
@@ -43,7 +44,7 @@ async def saved(builder: SquareBuilder, pool: ThreadPoolExecutor) -> tuple[Sessi
     store = square_store(builder, pool)
     session = await store.create(OPTIONS, "key", ttl_s=20.0)
     await answers(session, range(5))
-    return store, session, await store.snapshot(session)
+    return store, session, await save_session(session)
 
 
 @pytest.mark.parametrize("tracker", ["deepsort", "bytetrack", "ocsort", "strongsort", "botsort", "stride32"])
@@ -55,7 +56,7 @@ def test_a_restored_session_goes_on_as_the_original(
         options = StreamOptions(tracker=tracker, settings={"tracking.camera_motion": "flow"})
         session = await store.create(options, "key", ttl_s=20.0)
         await answers(session, range(6))
-        restored = await store.restore(await store.snapshot(session), "other")
+        restored = await store.restore(await save_session(session), "other")
         assert restored.session_id != session.session_id
         assert (restored.key_id, restored.next_sequence, restored.ttl_s) == ("other", 6, 20.0)
         assert restored.last_timestamp_s == session.last_timestamp_s
@@ -73,12 +74,12 @@ def test_a_restored_session_goes_on_as_the_original(
 
 def test_a_snapshot_is_taken_between_two_frames(builder: SquareBuilder, pool: ThreadPoolExecutor) -> None:
     async def run() -> None:
-        store, session, _ = await saved(builder, pool)
+        _, session, _ = await saved(builder, pool)
         builder.detector.gate.clear()
         frame = asyncio.create_task(answers(session, range(5, 6)))
         while builder.detector.seen[-1] != 5:
             await asyncio.sleep(0.005)
-        snapshot = asyncio.create_task(store.snapshot(session))
+        snapshot = asyncio.create_task(save_session(session))
         await asyncio.sleep(0.03)
         assert not snapshot.done()
         builder.detector.gate.set()
@@ -92,7 +93,7 @@ def test_a_session_without_frames_can_be_restored(builder: SquareBuilder, pool: 
     async def run() -> None:
         store = square_store(builder, pool)
         session = await store.create(OPTIONS, "key")
-        restored = await store.restore(await store.snapshot(session), "key")
+        restored = await store.restore(await save_session(session), "key")
         assert await answers(restored, range(3)) == await answers(session, range(3))
 
     asyncio.run(run())
@@ -338,21 +339,21 @@ def test_a_restored_session_is_booked_at_once(builder: SquareBuilder, pool: Thre
         store = square_store(builder, pool, sessions_max_state_bytes=1 << 20)
         session = await store.create(OPTIONS, "key")
         await answers(session, range(5))
-        data = await store.snapshot(session)
+        data = await save_session(session)
         many = signed(data, crowd(2000))
-        held = store._work.budget._total
+        held = session.work.budget._total
         restored = await store.restore(many, "key")
-        assert store._work.budget._total > held + 2000 * 200
+        assert session.work.budget._total > held + 2000 * 200
         for _ in range(3):
             with pytest.raises(SessionTooLargeError, match="share"):
                 await store.restore(many, "key")
         store.delete(restored.session_id, "key")
         await asyncio.gather(*store._closings)
-        assert store._work.budget._total == held
+        assert session.work.budget._total == held
         for name in ("another camera", "NaN"):
             with pytest.raises(InvalidSnapshotError):
                 await store.restore(FILES[name](data), "key")
-        assert store._work.budget._total == held
+        assert session.work.budget._total == held
 
     asyncio.run(run())
 

@@ -32,7 +32,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    for module in ("store", "session"):
+    for module in ("opening", "store", "session"):
         monkeypatch.setattr(f"service.sessions.{module}.time", made)
     return made
 
