@@ -10,24 +10,19 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-import torch
-
 from service.batching import Batcher
+from service.catalogue import ModelCatalogue, default_models
 from service.errors import NotFoundError, UnavailableError, describe_error
 from service.metrics import Metrics
 from service.model_entry import LoadedModel, ModelEntry, ModelState
-from service.models import TASKS, ServedModel, load_served
-from service.settings import NO_MODEL, Settings
-from vision.card import ModelCard
-from vision.classification.imagenet import PUBLISHED
-from vision.detection.torchvision_detectors import published_name as published_detector
-from vision.errors import ModelError, VisionError, closest_hint
+from service.models import ServedModel, load_served
+from service.runtime import served_runtime
+from service.settings import Settings
+from vision.errors import VisionError, closest_hint
 from vision.runtime.config import RuntimeConfig
-from vision.runtime.cpus import available_cpus
 from vision.runtime.device_memory import is_device_lost
 from vision.runtime.engine import resolve_device
-from vision.segmentation.torchvision_segmenters import published_name as published_segmenter
-from vision.store import find_model, list_models
+from vision.store import find_model
 
 log = logging.getLogger(__name__)
 
@@ -47,23 +42,9 @@ class ModelRegistry:
         self.settings = settings
         self.metrics = metrics
         self._load = load
-        self.runtime = RuntimeConfig(
-            device=settings.device,
-            engine=settings.engine,
-            precision=settings.precision,
-            threads=settings.threads,
-            parallel=parallel_passes(settings),
-        )
-        self.defaults: dict[str, str] = {
-            task: name
-            for task, name in (
-                ("detect", settings.detector),
-                ("segment", settings.segmenter),
-                ("classify", settings.classifier),
-                ("embed", settings.embedder),
-            )
-            if name != NO_MODEL
-        }
+        self._catalogue = ModelCatalogue()
+        self.runtime = served_runtime(settings)
+        self.defaults = default_models(settings)
         # Replaced and never changed in place: the event loop looks through it while threads find new models.
         self.entries: dict[str, ModelEntry] = {}
         # The models that the server is there for: those of the start, and what was loaded since and not unloaded.
@@ -74,7 +55,6 @@ class ModelRegistry:
         self.on_device_lost: Callable[[], None] | None = None
         self._closing = False
         self._refreshing = threading.Lock()
-        self._warned: set[str] = set()
 
     def start(self) -> None:
         """Load the models of the start, one after the other; one that fails is said and does not stop the others.
@@ -107,14 +87,7 @@ class ModelRegistry:
     def refresh(self) -> None:
         """Look at the store again: models that came since are known from now on."""
         with self._refreshing:
-            found: dict[str, tuple[str, ModelCard | None]] = {
-                card.name: (card.kind, card) for card in list_models(self._warn_of) if card.kind in TASKS
-            }
-            # Networks that come without a card are known if the operator asks for them.
-            for name in {*self.defaults.values(), *self.settings.preload}:
-                kind = published_kind(name)
-                if kind is not None:
-                    found.setdefault(name, (kind, None))
+            found = self._catalogue.known({*self.defaults.values(), *self.settings.preload})
             new = {
                 name: ModelEntry(name, kind, card, self.metrics.model(name))
                 for name, (kind, card) in found.items()
@@ -128,13 +101,6 @@ class ModelRegistry:
             }
             if new or len(kept) < len(self.entries):
                 self.entries = kept | new
-
-    def _warn_of(self, broken: ModelError) -> None:
-        """Say once what is wrong with a card; the other models are none the worse."""
-        message = str(broken)
-        if message not in self._warned:
-            self._warned.add(message)
-            log.warning("a model of the store is left out: %s", message)
 
     def find(self, name: str) -> ModelEntry:
         """Return the model of that name; raises NotFoundError, naming those there are."""
@@ -284,24 +250,6 @@ class ModelRegistry:
         entry.metrics.queue.set_function(batcher.__len__)
         entry.metrics.batch_cap.set_function(lambda: batcher.max_batch)
         return LoadedModel(served, batcher)
-
-
-def parallel_passes(settings: Settings) -> int:
-    """Return how many forward passes of a model run at the same time: as many as there are CPUs, one on a GPU."""
-    if settings.parallel:
-        return settings.parallel
-    on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and torch.cuda.is_available())
-    return 1 if on_gpu or settings.engine == "torch" else settings.threads or available_cpus()
-
-
-def published_kind(name: str) -> str | None:
-    """Return the kind of a network that others have published with weights: torchvision's detectors and segmenters, and
-    ImageNet classifiers; None for other names."""
-    if published_detector(name) is not None:
-        return "detector"
-    if published_segmenter(name) is not None:
-        return "segmenter"
-    return "classifier" if name in PUBLISHED else None
 
 
 def _readiness(entry: ModelEntry) -> float:

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from fake_models import CLASSIFIER, DETECTOR, EMBEDDER, SEGMENTER, FakeLoader, fake_settings, until
 
-from service import model_entry
-from service import registry as registry_module
+from service import catalogue, model_entry
+from service.catalogue import published_kind
 from service.errors import InferenceFailedError, NotFoundError, UnavailableError
 from service.metrics import Metrics
 from service.model_entry import ModelState
-from service.registry import ModelRegistry, published_kind
+from service.registry import ModelRegistry
 from vision.errors import ConfigError, MediaError, ModelError, VisionError, WeightsError
 from vision.types import Frame
 
@@ -150,7 +150,7 @@ def test_only_models_that_are_wanted_have_a_readiness(made: Made) -> None:
 
 def test_models_that_left_the_disk_are_forgotten_unless_loaded(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, _ = made
-    monkeypatch.setattr(registry_module, "list_models", lambda on_broken: [])
+    monkeypatch.setattr(catalogue, "list_models", lambda on_broken: [])
     registry.refresh()
     assert set(registry.entries) == {DETECTOR, SEGMENTER, CLASSIFIER, EMBEDDER}
 
@@ -333,7 +333,7 @@ def test_entries_can_be_looked_through_while_models_are_found(made: Made, monkey
     assert known is not None
     looked = iter(registry.entries.values())
     next(looked)
-    monkeypatch.setattr(registry_module, "list_models", lambda on_broken: [_Renamed(known, "new-model")])
+    monkeypatch.setattr(catalogue, "list_models", lambda on_broken: [_Renamed(known, "new-model")])
     registry.refresh()
     list(looked)  # a dictionary that grew meanwhile would raise
     assert registry.find("new-model").state is ModelState.AVAILABLE
