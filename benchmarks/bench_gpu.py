@@ -1,15 +1,16 @@
-"""Pictures a second of a detector on a GPU: bare engine, behind the service's batcher, and through HTTP, in one run.
+"""Pictures a second on a GPU: a detector bare, behind the service's batcher and through HTTP, and a segmenter bare.
 
-    python benchmarks/bench_gpu.py [--model NAME] [--precision fp32 fp16] [--seconds 3] [--repeats 5] [--out FILE]
+    python benchmarks/bench_gpu.py [--model NAME] [--segmenter NAME] [--precision fp32 fp16] [--seconds 3] [--repeats 5]
     python benchmarks/bench_gpu.py --device cpu --quick     # tries the script where there is no GPU
 
 Rows. "engine": prepared pictures that lie on the device, batch after batch, for each batch size; "one by one" waits for
 a batch before it launches the next, "overlapped" keeps two under way. "reference": the plain torch engine on the same
-pictures (eager; the CPU resizes and decodes). "decoding alone": JPEGs with all CPUs, which nothing after it can exceed.
-"batcher": from JPEG through the service's queue, by as many clients as ``--clients`` says, each with one picture at a
-time. "http": the same clients in a process of their own against a server on localhost. Pictures are a street of the
-demo clip. A figure is the median over the repeats with quartiles. Writes benchmarks/results/gpu.json on CUDA; where
-there is none it says so and ends with code 3. ``--quick`` uses one size, small inputs and short windows.
+pictures (eager; the CPU resizes and decodes). "segmenter": these two of a segmenter, with the classes of all pixels of
+the pictures. "decoding alone": JPEGs with all CPUs, which nothing after it can exceed. "batcher": from JPEG through the
+service's queue, by as many clients as ``--clients`` says, each with one picture at a time. "http": the same clients in
+a process of their own against a server on localhost. Pictures are a street of the demo clip. A figure is the median
+over the repeats with quartiles. Writes benchmarks/results/gpu.json (or ``--out FILE``) on CUDA; where there is none it
+says so and ends with code 3. ``--quick`` uses one size, small inputs and short windows.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -41,9 +42,12 @@ from vision.detection.detector import load_anchor_detector
 from vision.detection.device_detector import DeviceDetector, load_device_detector
 from vision.detection.registry import with_card_thresholds
 from vision.io.images import decode_image
-from vision.runtime.config import RuntimeConfig
+from vision.runtime.config import Precision, RuntimeConfig
 from vision.runtime.device_tuning import BATCH_BUCKETS
 from vision.runtime.engine import default_threads
+from vision.segmentation.config import SegmenterConfig
+from vision.segmentation.device_segmenter import DeviceSegmenter, load_device_segmenter
+from vision.segmentation.segmenter import load_fcn
 from vision.store import find_model
 from vision.types import Frame
 
@@ -92,37 +96,55 @@ def measure(step: Callable[[], int], effort: Effort) -> Row:
     return summary(rates)
 
 
-def bench_engine(detector: DeviceDetector, frames: list[Frame], batches: tuple[int, ...], effort: Effort) -> Row:
+def bench_engine(
+    stage: DeviceDetector | DeviceSegmenter, frames: list[Frame], batches: tuple[int, ...], effort: Effort
+) -> Row:
     """Return rates of batches of pictures that lie on the device."""
     rows: Row = {}
     for batch in batches:
-        inputs = [detector.prepare(frames[index % len(frames)]) for index in range(batch)]
+        inputs = [stage.prepare(frames[index % len(frames)]) for index in range(batch)]
         for _ in range(5):  # until its graph is recorded
-            detector.detect_prepared(inputs)
-        waiting = deque([detector.launch(inputs)])
+            stage.collect_all(stage.launch_all(inputs))
+        waiting = deque([stage.launch(inputs)])
 
         def one_by_one(inputs: list[Any] = inputs) -> int:
-            return len(detector.detect_prepared(inputs))
+            return len(stage.collect_all(stage.launch_all(inputs)))
 
         def overlapped(inputs: list[Any] = inputs, waiting: deque[Any] = waiting) -> int:
-            waiting.append(detector.launch(inputs))
-            return len(detector.collect(waiting.popleft()))
+            waiting.append(stage.launch(inputs))
+            return len(stage.collect(waiting.popleft()))
 
         rows[str(batch)] = {"one by one": measure(one_by_one, effort), "overlapped": measure(overlapped, effort)}
-        detector.collect(waiting.popleft())
+        stage.collect(waiting.popleft())
         say(f"  engine, batch {batch}", rows[str(batch)]["overlapped"])
     return rows
 
 
-def bench_reference(options: argparse.Namespace, config: DetectorConfig, frames: list[Frame], effort: Effort) -> Row:
-    """Return rates of the plain torch engine, whose preprocessing and decoding are the CPU's."""
-    runtime = RuntimeConfig(device=options.device, engine="torch")
-    detector = load_anchor_detector(find_model(config.model, kind="detector"), config, runtime)
+def bench_reference(
+    answer: Callable[[list[Frame]], Sequence[object]], frames: list[Frame], batches: tuple[int, ...], effort: Effort
+) -> Row:
+    """Return rates of a plain torch engine, whose preprocessing and reading are the CPU's."""
     rows: Row = {}
-    for batch in options.batches:
+    for batch in batches:
         group = [frames[index % len(frames)] for index in range(batch)]
-        rows[str(batch)] = measure(lambda group=group: len(detector.detect(group)), effort)  # type: ignore[misc]
+        rows[str(batch)] = measure(lambda group=group: len(answer(group)), effort)  # type: ignore[misc]
         say(f"  reference, batch {batch}", rows[str(batch)])
+    return rows
+
+
+def bench_segmenter(options: argparse.Namespace, precision: Precision, frames: list[Frame], effort: Effort) -> Row:
+    """Return rates of a segmenter's batches of pictures that lie on the device."""
+    card = find_model(options.segmenter, kind="segmenter")
+    config = SegmenterConfig(model=options.segmenter, long_side=options.long_side, max_batch=max(options.batches))
+    with closing(load_device_segmenter(card, config, RuntimeConfig(device=options.device, precision=precision))) as own:
+        tuning = own.autotune(frames[0].size_hw, buckets=options.batches, repeats=effort.repeats)
+        print(f"  {options.segmenter}, autotune: batches of {tuning.cap}", flush=True)
+        rows: Row = {"batch_cap": tuning.cap, "out_of_memory": tuning.out_of_memory}
+        rows["engine"] = bench_engine(own, frames, options.batches, effort)
+        rows["graphs"] = own.engine.graph_count
+    if precision == "fp32":
+        with closing(load_fcn(card, config, RuntimeConfig(device=options.device, engine="torch"))) as plain:
+            rows["reference"] = bench_reference(plain.segment, frames, options.batches, effort)
     return rows
 
 
@@ -177,20 +199,23 @@ def bench_decoding(jpegs: list[bytes], effort: Effort) -> Row:
     return {**count_for(effort, threads, lambda number: decode_image(jpegs[number % len(jpegs)])), "threads": threads}
 
 
-def bench_size(size_hw: tuple[int, int], options: argparse.Namespace, precision: str, effort: Effort) -> Row:
+def bench_size(size_hw: tuple[int, int], options: argparse.Namespace, precision: Precision, effort: Effort) -> Row:
     """Return all rows of one size of picture."""
     jpegs = pictures(size_hw)
     frames = [Frame(decode_image(jpeg)) for jpeg in jpegs]
     card = find_model(options.model, kind="detector")
     config = with_card_thresholds(DetectorConfig(model=options.model, long_side=options.long_side), card)
-    detector = load_device_detector(card, config, RuntimeConfig(device=options.device, precision=precision))  # type: ignore[arg-type]
+    detector = load_device_detector(card, config, RuntimeConfig(device=options.device, precision=precision))
     tuning = detector.autotune(size_hw, buckets=options.batches, repeats=effort.repeats)
     print(f"  autotune: batches of {tuning.cap}", flush=True)
     rows: Row = {"batch_cap": tuning.cap, "out_of_memory": tuning.out_of_memory}
     rows["engine"] = bench_engine(detector, frames, options.batches, effort)
     rows["graphs"] = detector.engine.graph_count
     if precision == "fp32":
-        rows["reference"] = bench_reference(options, config, frames, effort)
+        runtime = RuntimeConfig(device=options.device, engine="torch")
+        rows["reference"] = bench_reference(
+            load_anchor_detector(card, config, runtime).detect, frames, options.batches, effort
+        )
     rows["decoding alone"] = bench_decoding(jpegs, effort)
     say("  decoding alone", rows["decoding alone"])
     rows["batcher"] = bench_batcher(detector, jpegs, tuning.cap, options.clients, effort)
@@ -198,6 +223,8 @@ def bench_size(size_hw: tuple[int, int], options: argparse.Namespace, precision:
     del detector
     if options.device != "cpu":
         torch.cuda.empty_cache()
+    if options.segmenter != "none":
+        rows["segmenter"] = bench_segmenter(options, precision, frames, effort)
     rows["http"] = bench_http(jpegs[0], options, precision, effort)
     say("  http, from JPEG", rows["http"])
     return rows
@@ -248,6 +275,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", default="person-lite0")
+    parser.add_argument("--segmenter", default="street-fcn8s", help="none leaves its rows out")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu to try the script")
     parser.add_argument("--precision", nargs="+", default=["fp32", "fp16"], choices=["fp32", "fp16", "bf16"])
     parser.add_argument("--seconds", type=float, default=3.0, help="of each repeat")
@@ -298,6 +326,7 @@ def write(out: Path, options: argparse.Namespace, rows: Row) -> None:
         "cudnn": torch.backends.cudnn.version(),
         "device": options.device,
         "model": options.model,
+        "segmenter": options.segmenter,
         "seconds": options.seconds,
         "rows": rows,
     }

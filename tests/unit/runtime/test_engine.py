@@ -194,3 +194,19 @@ def test_one_thread_needs_no_second_session() -> None:
 def test_parallel_must_be_positive() -> None:
     with pytest.raises(ConfigError, match="parallel must be"):
         RuntimeConfig(parallel=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_batch_too_large_for_the_gpu_leaves_it_of_use() -> None:
+    engine = TorchEngine(tiny_network(), torch.device("cuda"), "fp32")
+    one = np.zeros((1, 3, 64, 64), np.float32)
+    before = engine.run(one)[0]
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, (torch.cuda.memory_reserved() + 2**26) / total))
+    try:
+        with pytest.raises(DeviceMemoryError, match="a batch of 16 needs room on the device"):
+            engine.run(np.zeros((16, 3, 1024, 1024), np.float32))
+        np.testing.assert_allclose(engine.run(one)[0], before)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
