@@ -19,6 +19,9 @@ from job_fakes import (
 from service.jobs.service import JobService
 from vision.types import Detections, Frame
 
+# Of the video that the tests of jobs share.
+FRAMES = 24
+
 
 class GatedDetector(BlobDetector):
     """Waits at a frame until it may go on."""
@@ -72,8 +75,11 @@ def release_when_stopping(jobs: JobService, gate: GatedDetector) -> None:
 
 
 @asynccontextmanager
-async def serving(folder: Path, detector: Any = None, **settings: Any) -> AsyncIterator[JobService]:
-    jobs = JobService(job_settings(folder, **settings), FakeBuilder(detector))
+async def serving(
+    folder: Path, detector: Any = None, *, builder: FakeBuilder | None = None, **settings: Any
+) -> AsyncIterator[JobService]:
+    """Serve jobs whose pipelines have that detector, or come from that builder."""
+    jobs = JobService(job_settings(folder, **settings), builder or FakeBuilder(detector))
     await jobs.start()
     try:
         yield jobs

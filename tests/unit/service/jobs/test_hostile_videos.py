@@ -18,6 +18,7 @@ from job_fakes import (
     write_video,
 )
 from job_serving import (
+    FRAMES,
     GatedDetector,
     run,
     serving,
@@ -35,13 +36,6 @@ from service.jobs.upload import Upload
 from service.stream_options import StreamOptions
 from vision.errors import ConfigError
 from vision.io.video import DecodeBudget
-
-FRAMES = 24
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return write_video(tmp_path_factory.mktemp("video") / "v.mp4", FRAMES).read_bytes()
 
 
 def test_limits_of_the_queue(tmp_path: Path, video: bytes) -> None:

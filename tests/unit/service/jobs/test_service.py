@@ -18,9 +18,9 @@ from job_fakes import (
     job_settings,
     submit,
     wait_until_over,
-    write_video,
 )
 from job_serving import (
+    FRAMES,
     FailingDetector,
     GatedDetector,
     files_of,
@@ -43,13 +43,6 @@ from vision.errors import InvalidInputError, StateError
 from vision.io.writers.jsonl import JsonlWriter, read_jsonl
 from vision.io.writers.mot import MotWriter
 from vision.types import Frame
-
-FRAMES = 24
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return write_video(tmp_path_factory.mktemp("video") / "v.mp4", FRAMES).read_bytes()
 
 
 def test_a_job_gives_the_files_that_the_writers_write(tmp_path: Path, video: bytes) -> None:

@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 from job_fakes import (
     FakeBuilder,
-    job_settings,
     submit,
     wait_until_over,
-    write_video,
 )
 from job_serving import (
+    FRAMES,
     FailingDetector,
     GatedDetector,
     SeeingDetector,
@@ -34,19 +33,11 @@ from service.clients import ModelReplacedError
 from service.errors import DeadlineError, UnavailableError
 from service.jobs import runner
 from service.jobs.context import NICENESS, lower_priority
-from service.jobs.service import JobService
 from service.jobs.store import JobStore
 from service.stream_options import StreamOptions
 from service.work import Priority
 from vision.errors import MediaError
 from vision.types import Detections, Frame
-
-FRAMES = 24
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return write_video(tmp_path_factory.mktemp("video") / "v.mp4", FRAMES).read_bytes()
 
 
 def test_an_error_that_passes_is_waited_out(tmp_path: Path, video: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,24 +101,22 @@ def test_jobs_wait_for_their_models_without_end(tmp_path: Path, video: bytes, mo
     async def scenario() -> None:
         gate = GatedDetector(at=0)
         builder = AbsentModels(gate)
-        jobs = JobService(job_settings(tmp_path), builder)
-        await jobs.start()
-        first, second, third = [(await submit(jobs, video, wants_video=False))["id"] for _ in range(3)]
-        await until(gate.reached)
-        builder.absent.set()
-        gate.may_go_on.set()
-        assert (await wait_until_over(jobs, first))["state"] == "succeeded"
-        for _ in range(12):  # many times as often as errors are waited out
-            builder.asked.clear()
-            await until(builder.asked)
-        assert (await jobs.cancel("anonymous", third))["state"] == "cancelled"
-        assert {job["state"] for job in await jobs.list_of("anonymous")} <= {
-            *("succeeded", "cancelled", "queued", "running"),
-        }
-        builder.absent.clear()
-        assert (await wait_until_over(jobs, second))["state"] == "succeeded"
-        assert (await jobs.get("anonymous", third))["state"] == "cancelled"
-        await jobs.close(drain_s=30)
+        async with serving(tmp_path, builder=builder) as jobs:
+            first, second, third = [(await submit(jobs, video, wants_video=False))["id"] for _ in range(3)]
+            await until(gate.reached)
+            builder.absent.set()
+            gate.may_go_on.set()
+            assert (await wait_until_over(jobs, first))["state"] == "succeeded"
+            for _ in range(12):  # many times as often as errors are waited out
+                builder.asked.clear()
+                await until(builder.asked)
+            assert (await jobs.cancel("anonymous", third))["state"] == "cancelled"
+            assert {job["state"] for job in await jobs.list_of("anonymous")} <= {
+                *("succeeded", "cancelled", "queued", "running"),
+            }
+            builder.absent.clear()
+            assert (await wait_until_over(jobs, second))["state"] == "succeeded"
+            assert (await jobs.get("anonymous", third))["state"] == "cancelled"
 
     run(scenario)
 
@@ -149,15 +138,13 @@ def test_a_model_that_goes_away_costs_no_frame(tmp_path: Path, video: bytes, mon
     async def scenario() -> None:
         detector = UnloadedDetector(UnavailableError("unloaded just now"))
         detector.builder = AbsentModels(detector)
-        jobs = JobService(job_settings(tmp_path), detector.builder)
-        await jobs.start()
-        job_id = (await submit(jobs, video, wants_video=False))["id"]
-        for _ in range(5):
-            await until(detector.builder.asked)
-            detector.builder.asked.clear()
-        detector.builder.absent.clear()
-        assert (await wait_until_over(jobs, job_id))["state"] == "succeeded"
-        await jobs.close(drain_s=30)
+        async with serving(tmp_path, builder=detector.builder) as jobs:
+            job_id = (await submit(jobs, video, wants_video=False))["id"]
+            for _ in range(5):
+                await until(detector.builder.asked)
+                detector.builder.asked.clear()
+            detector.builder.absent.clear()
+            assert (await wait_until_over(jobs, job_id))["state"] == "succeeded"
         assert detector.seen == [*range(9), *range(8, FRAMES)]
 
     run(scenario)
