@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from vision.geometry.letterbox import Letterbox
 
-# Logits of one picture that are enlarged at a time, 256 MB: all of 21 classes at 1080p, a third of 11 at 48 megapixels.
-# More would be a matter of memory alone: each class is some ten kernels, whatever its company.
+# Logits of one picture that are enlarged at a time, 256 MB: 32 classes of a picture of 1080p, one class of one of 48
+# megapixels. Smaller blocks would launch more kernels for the same picture.
 MOST_VALUES = 2**26
 
 
