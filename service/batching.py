@@ -177,9 +177,11 @@ class Batcher:
         except Exception as exc:
             self._recover(batch, exc)
             return
-        # One that was launched behind another had the device from when that one was done.
-        began, now = max(begun.began, self._free_since), time.monotonic()
-        self._free_since, seconds = now, now - began
+        began, now = begun.began, time.monotonic()
+        if self._launcher is not None:
+            # One that was launched behind another had the device from when that one was done.
+            began, self._free_since = max(began, self._free_since), now
+        seconds = now - began
         if self._observer is not None:
             self._observer.ran(len(batch), seconds)
         for work, value in zip(batch, values, strict=True):

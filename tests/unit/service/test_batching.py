@@ -510,6 +510,25 @@ def test_several_device_threads_run_batches_side_by_side(start: Start, run: Held
     assert {name: answers.values[name].value for name in "abcd"} == {"a": "A", "b": "B", "c": "C", "d": "D"}
 
 
+def test_a_batch_is_timed_by_itself_whatever_ended_beside_it(start: Start, answers: Answers) -> None:
+    beside_ended = threading.Event()
+
+    def long_and_short(names: list[str]) -> None:
+        if names == ["long"]:
+            until(beside_ended)
+            time.sleep(0.05)
+
+    batcher = start(HeldRun(long_and_short), threads=2)
+    batcher.submit(Item("long"), answers.of("long"))
+    time.sleep(0.1)
+    batcher.submit(Item("short"), answers.of("short"))
+    answers.wait(1)
+    beside_ended.set()
+    found = answers.wait(1)
+    assert found["long"].infer_ms > 140
+    assert found["long"].queue_ms < 50
+
+
 def test_a_failure_in_one_device_thread_leaves_the_others(start: Start, answers: Answers) -> None:
     def fail(names: list[str]) -> None:
         if "bad" in names:
