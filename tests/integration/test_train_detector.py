@@ -19,6 +19,7 @@ import torch
 
 from vision.build import build_detector
 from vision.card import read_card
+from vision.cli.main import main
 from vision.detection.config import DetectorConfig
 from vision.runtime.config import RuntimeConfig
 from vision.store import load_weights
@@ -234,19 +235,25 @@ def test_train_from_the_command_line(pictures: Path, tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_exit_1(
-    train_data: str, settings: tuple[str, ...], words: tuple[str, ...], pictures: Path, tmp_path: Path
+    train_data: str,
+    settings: tuple[str, ...],
+    words: tuple[str, ...],
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("this is no JSON\n")
     (tmp_path / "train.json").write_text((pictures / "train.json").read_text())
-    done = stride32(
-        *("--train-data", train_data, "--val-data", "train.json", "--out", "run", "--set", "pretrained=false"),
-        *settings,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 1, done.stderr
-    assert done.stdout == ""
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1, done.stderr
+    files = ("--train-data", train_data, "--val-data", "train.json", "--out", "run")
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "detector", *files, "--set", "pretrained=false", *settings])
+    out, err = capsys.readouterr()
+    assert ended.value.code == 1, err
+    assert out == ""
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err
     assert lines[0].startswith("error: ")
     for word in words:
         assert word in lines[0]
