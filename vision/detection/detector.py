@@ -24,7 +24,7 @@ from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import Engine, EngineInput, build_engine
 from vision.runtime.feature_maps import FeatureMaps
 from vision.runtime.preprocess import Normalization, preprocess
-from vision.runtime.weights import card_value, load_into
+from vision.runtime.weights import card_normalization, card_value, load_into
 from vision.types import Detections, FloatArray, Frame, IntArray
 
 
@@ -201,9 +201,7 @@ def load_anchor_detector(
         anchors=network.anchors,
         multiple=network.multiple,
         class_names=card.labels,
-        normalization=Normalization(
-            tuple(card_value(card, "preprocess", "mean")), tuple(card_value(card, "preprocess", "std"))
-        ),
+        normalization=card_normalization(card),
         long_side=int(card_value(card, "preprocess", "long_side")),
         config=config,
         map_strides=map_strides,

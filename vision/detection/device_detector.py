@@ -24,7 +24,7 @@ from vision.runtime.device_memory import PictureUploader
 from vision.runtime.device_tuning import BATCH_BUCKETS, COMMON_SIZES, BatchTuning, cap_for, tune_batch
 from vision.runtime.engine import resolve_device
 from vision.runtime.preprocess import Normalization
-from vision.runtime.weights import card_value
+from vision.runtime.weights import card_normalization, card_value
 from vision.types import Detections, FloatArray, Frame
 
 # Scores below this let so much noise through that a batch needs other buffers than all the rest.
@@ -192,9 +192,7 @@ def load_device_detector(card: ModelCard, config: DetectorConfig, runtime: Runti
         anchors=network.anchors,
         multiple=network.multiple,
         class_names=card.labels,
-        normalization=Normalization(
-            tuple(card_value(card, "preprocess", "mean")), tuple(card_value(card, "preprocess", "std"))
-        ),
+        normalization=card_normalization(card),
         long_side=int(card_value(card, "preprocess", "long_side")),
         config=config,
         precision=runtime.precision,

@@ -19,7 +19,7 @@ from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import Engine, EngineInput, build_engine
 from vision.runtime.feature_maps import FeatureMaps
 from vision.runtime.preprocess import Normalization, preprocess
-from vision.runtime.weights import card_value
+from vision.runtime.weights import card_normalization, card_value
 from vision.types import Frame
 
 
@@ -152,9 +152,7 @@ def load_map_extractor(
         build_engine(BackboneMaps(network.backbone, strides), spec, runtime),
         strides=strides,
         multiple=network.multiple,
-        normalization=Normalization(
-            tuple(card_value(card, "preprocess", "mean")), tuple(card_value(card, "preprocess", "std"))
-        ),
+        normalization=card_normalization(card),
         long_side=long_side or int(card_value(card, "preprocess", "long_side")),
         digest=card.sha256,
     )

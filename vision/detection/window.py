@@ -22,7 +22,7 @@ from vision.geometry.letterbox import Letterbox
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import Engine, EngineInput, build_engine
 from vision.runtime.preprocess import Normalization
-from vision.runtime.weights import card_value, load_into
+from vision.runtime.weights import card_normalization, card_value, load_into
 from vision.types import Detections, FloatArray, Frame
 
 FAMILY = "window"
@@ -151,9 +151,7 @@ def load_window_detector(card: ModelCard, config: DetectorConfig, runtime: Runti
         build_engine(network, spec, runtime),
         geometry=network.geometry,
         class_names=card.labels,
-        normalization=Normalization(
-            tuple(card_value(card, "preprocess", "mean")), tuple(card_value(card, "preprocess", "std"))
-        ),
+        normalization=card_normalization(card),
         long_side=int(card_value(card, "preprocess", "long_side")),
         scales_per_octave=int(card_value(card, "preprocess", "scales_per_octave")),
         config=config,

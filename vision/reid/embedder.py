@@ -15,7 +15,7 @@ from vision.reid.network import EmbeddingNetwork
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import Engine, EngineInput, build_engine
 from vision.runtime.preprocess import Normalization, preprocess
-from vision.runtime.weights import card_value, load_into
+from vision.runtime.weights import card_normalization, card_value, load_into
 from vision.types import FloatArray, Frame, ImageArray
 from vision.validation import as_boxes, describe
 
@@ -122,9 +122,7 @@ def load_embedder(card: ModelCard, runtime: RuntimeConfig | None = None, *, max_
     return Embedder(
         build_engine(network, spec, runtime or RuntimeConfig()),
         dim=network.dim,
-        normalization=Normalization(
-            tuple(card_value(card, "preprocess", "mean")), tuple(card_value(card, "preprocess", "std"))
-        ),
+        normalization=card_normalization(card),
         size_hw=(height, width),
         max_batch=max_batch,
     )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vision.card import ModelCard
 from vision.errors import ModelError, WeightsError
+from vision.runtime.preprocess import Normalization
 from vision.store import load_weights
 
 
@@ -76,3 +77,9 @@ def card_value(card: ModelCard, place: str, key: str) -> Any:
             path=card.folder,
         )
     return table[key]
+
+
+def card_normalization(card: ModelCard) -> Normalization:
+    """Return the constants that the card's network was trained with; ModelError if absent."""
+    mean, std = (card_value(card, "preprocess", key) for key in ("mean", "std"))
+    return Normalization(tuple(mean), tuple(std))

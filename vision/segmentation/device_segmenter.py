@@ -21,7 +21,7 @@ from vision.runtime.device_memory import PictureUploader
 from vision.runtime.device_tuning import BATCH_BUCKETS, COMMON_SIZES, BatchTuning, cap_for, tune_batch
 from vision.runtime.engine import resolve_device
 from vision.runtime.preprocess import Normalization
-from vision.runtime.weights import card_value
+from vision.runtime.weights import card_normalization, card_value
 from vision.segmentation.config import SegmenterConfig
 from vision.segmentation.device_maps import DeviceSegmenterInput, LaunchedMaps, launch_maps, read_maps
 from vision.segmentation.readout import Reading
@@ -191,9 +191,7 @@ def load_device_segmenter(card: ModelCard, config: SegmenterConfig, runtime: Run
         CoarseLogits(network),
         resolve_device(runtime.device),
         class_names=card.labels,
-        normalization=Normalization(
-            tuple(card_value(card, "preprocess", "mean")), tuple(card_value(card, "preprocess", "std"))
-        ),
+        normalization=card_normalization(card),
         # Cards of other makers may name none.
         multiple=int(card.preprocess.get("multiple", network.multiple)),
         long_side=config.long_side or int(card_value(card, "preprocess", "long_side")),

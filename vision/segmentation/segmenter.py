@@ -18,7 +18,7 @@ from vision.geometry.letterbox import Letterbox, rows_by_shape
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.engine import Engine, EngineInput, build_engine
 from vision.runtime.preprocess import Normalization, preprocess
-from vision.runtime.weights import card_value, load_into
+from vision.runtime.weights import card_normalization, card_value, load_into
 from vision.segmentation.config import PADDED_MULTIPLE, SegmenterConfig
 from vision.segmentation.fcn import FCN
 from vision.segmentation.readout import Reading, full_logits
@@ -214,9 +214,7 @@ def load_fcn(card: ModelCard, config: SegmenterConfig, runtime: RuntimeConfig) -
     return EngineSegmenter(
         build_engine(CoarseLogits(network), spec, runtime),
         class_names=card.labels,
-        normalization=Normalization(
-            tuple(card_value(card, "preprocess", "mean")), tuple(card_value(card, "preprocess", "std"))
-        ),
+        normalization=card_normalization(card),
         # Cards of other makers may name none.
         multiple=int(card.preprocess.get("multiple", network.multiple)),
         long_side=config.long_side or int(card_value(card, "preprocess", "long_side")),
