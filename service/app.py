@@ -18,9 +18,9 @@ from service.errors import ErrorReply
 from service.fetch import ImageFetcher
 from service.inference import ImageInference
 from service.jobs.service import JobService
+from service.loading import load_served
 from service.metrics import Metrics
 from service.middleware import RequestBorder
-from service.models import load_served
 from service.oip import routes as oip
 from service.registry import Loader, ModelRegistry
 from service.routes import images, jobs, models, ops, sessions

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from service.warm_up import warm_up
 from vision.build import MIN_DETECTION_CONF, build_detector, build_embedder, build_frame_classifier, build_segmenter
 from vision.classification.classifier import EngineClassifier
 from vision.classification.config import ClassifierConfig
@@ -26,7 +25,6 @@ from vision.reid.config import EmbedderConfig
 from vision.reid.embedder import Embedder
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.device_memory import device_memory
-from vision.runtime.engine import resolve_device
 from vision.segmentation.config import SegmenterConfig
 from vision.segmentation.device_segmenter import DeviceSegmenter
 from vision.segmentation.readout import Reading
@@ -260,18 +258,6 @@ KINDS: dict[str, type[ServedDetector] | type[ServedSegmenter] | type[ServedClass
     "classifier": ServedClassifier,
     "embedder": ServedEmbedder,
 }
-
-
-def load_served(kind: str, model: str, runtime: RuntimeConfig) -> ServedModel:
-    """Return the loaded model, which has run: the first forward pass is the slow one.
-
-    Raises:
-        DeviceMemoryError: the device has no room for it.
-        ModelError, WeightsError, ConfigError, MissingDependencyError: it cannot be loaded.
-    """
-    served: ServedModel = KINDS[kind](model, runtime)
-    warm_up(served, resolve_device(runtime.device))
-    return served
 
 
 def engine_name(stage: Any) -> str:

@@ -13,9 +13,10 @@ from functools import partial
 from service.batching import Batcher
 from service.catalogue import ModelCatalogue, default_models
 from service.errors import NotFoundError, UnavailableError, describe_error
+from service.loading import load_served
 from service.metrics import Metrics
 from service.model_entry import LoadedModel, ModelEntry, ModelState
-from service.models import ServedModel, load_served
+from service.models import ServedModel
 from service.runtime import served_runtime
 from service.settings import Settings
 from vision.errors import VisionError, closest_hint

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from service.models import FrameInput, ServedModel, load_served
+from service.loading import load_served
+from service.models import FrameInput, ServedModel
 from vision.runtime.config import RuntimeConfig
 from vision.types import Classification, FloatArray, Frame, SegmentationMap
 

@@ -19,9 +19,16 @@ from service.errors import (
 from service.origin import BrowserGuard
 from service.parameters import openapi_parameters
 from service.routes.descriptions import error_responses
-from service.sessions.bodies import MAX_OPTIONS_BYTES, read_options
 from service.sessions.errors import SessionNotFoundError, TooManySessionsError
-from service.sessions.requests import FrameAnswer, FrameParameters, SessionInfo, SessionList, SessionRequest
+from service.sessions.requests import (
+    MAX_OPTIONS_BYTES,
+    FrameAnswer,
+    FrameParameters,
+    SessionInfo,
+    SessionList,
+    SessionRequest,
+    read_options,
+)
 from service.sessions.saving import save_session
 from service.sessions.session import Session
 from service.sessions.snapshot import MAX_SNAPSHOT_BYTES

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service.parameters import QueryParameters
+from service.errors import BadRequestError, InvalidParameterError
+from service.parameters import QueryParameters, describe_errors
 from service.stream_options import StreamOptions
 
+MAX_OPTIONS_BYTES = 64 << 10
+"""Of the JSON that opens a session."""
 MAX_SEQUENCE = 2**53 - 1
 """Frame numbers are exact in JSON and in the tracker's clock up to here."""
 MAX_TIMESTAMP_S = 1e12
@@ -97,3 +100,19 @@ class FrameAnswer(BaseModel):
     tracks: list[TrackRow]
     detections: list[DetectionRow]
     timings_ms: dict[str, float]
+
+
+def read_options(body: bytes | bytearray) -> SessionRequest:
+    """Return the options of a new session; raises BadRequestError and InvalidParameterError."""
+    if not body.strip():
+        return SessionRequest.model_validate({})
+    try:
+        return SessionRequest.model_validate_json(body, strict=True)
+    except ValidationError as exc:
+        errors = exc.errors(include_url=False, include_context=False)
+    if any(error["type"] == "json_invalid" for error in errors):
+        raise BadRequestError(
+            'the body must be a JSON object such as {"tracker": "bytetrack"}, or empty, got something that cannot be '
+            "read as JSON; correct it"
+        )
+    raise InvalidParameterError(describe_errors(errors, SessionRequest.model_fields))

@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.http11 import Response
 from websockets.typing import Origin, Subprotocol
 
-from service import models
+from service import loading, models
 from service.app import create_app
 from service.connections import ConnectionGate, EdgeLimits
 from service.server import DrainingServer, _configure, open_listener
@@ -43,7 +43,7 @@ def detector(monkeypatch: pytest.MonkeyPatch) -> SquareDetector:
     for module in (models, build):
         monkeypatch.setattr(module, "build_detector", lambda *_: found)
         monkeypatch.setattr(module, "build_embedder", lambda *_: ColourEmbedder())
-    monkeypatch.setattr(models, "warm_up", lambda served, device: None)
+    monkeypatch.setattr(loading, "warm_up", lambda served, device: None)
     return found
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from service.batching import Batcher
+from service.loading import BOXES, upright_boxes, warm_up
 from service.models import ServedDetector, ServedEmbedder, ServedSegmenter
-from service.warm_up import BOXES, upright_boxes, warm_up
 from vision.backbones.interface import TENSORFLOW_NORMALIZATION
 from vision.detection.anchors import AnchorConfig, make_anchors
 from vision.detection.config import DetectorConfig

@@ -1,14 +1,18 @@
-"""A model's first runs: the slow ones, before requests come, and on a GPU the search for the batch size that pays."""
+"""A model by name to one that is ready: loaded, its first and slow runs done before requests come, and on a GPU the
+batch size found that pays."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Any, Protocol
+from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 import torch
 
+from service.models import KINDS, ServedModel
+from vision.runtime.config import RuntimeConfig
 from vision.runtime.device_tuning import COMMON_SIZES, BatchTuning, cap_for, tune_batch
+from vision.runtime.engine import resolve_device
 from vision.types import FloatArray, Frame
 
 GREY = 114
@@ -19,27 +23,19 @@ BOXES = 4
 RUNS_BEFORE, RUNS_MEASURED = 2, 5
 
 
-class WarmedModel(Protocol):
-    """The parts of a served model that its first runs need; see ``service.models.ServedModel``."""
+def load_served(kind: str, model: str, runtime: RuntimeConfig) -> ServedModel:
+    """Return the loaded model, which has run: the first forward pass is the slow one.
 
-    task: str
-    max_batch: int
-
-    @property
-    def engine(self) -> str:
-        """What runs the network."""
-        ...
-
-    def prepare(self, frame: Frame, options: Any = None) -> Any:
-        """Return one frame's input."""
-        ...
-
-    def run(self, inputs: Sequence[Any]) -> Sequence[Any]:
-        """Return one answer an input."""
-        ...
+    Raises:
+        DeviceMemoryError: the device has no room for it.
+        ModelError, WeightsError, ConfigError, MissingDependencyError: it cannot be loaded.
+    """
+    served: ServedModel = KINDS[kind](model, runtime)
+    warm_up(served, resolve_device(runtime.device))
+    return served
 
 
-def warm_up(served: WarmedModel, device: torch.device) -> None:
+def warm_up(served: ServedModel, device: torch.device) -> None:
     """Run the model on grey pictures of two shapes; on a GPU, find its ``max_batch`` first, up to 32 inputs.
 
     Raises:
@@ -51,7 +47,7 @@ def warm_up(served: WarmedModel, device: torch.device) -> None:
         served.run([grey_input(served, size_hw)])
 
 
-def find_batch(served: WarmedModel) -> int:
+def find_batch(served: ServedModel) -> int:
     """Return the batch size from which the model goes no faster, or finds no memory; that of its worst size."""
     launcher = getattr(served, "launcher", None)
     if launcher is not None:
@@ -67,7 +63,7 @@ def find_batch(served: WarmedModel) -> int:
     return cap_for(list(sizes.values()), tune, f"{served.task} with {served.engine}")
 
 
-def grey_input(served: WarmedModel, size_hw: tuple[int, int]) -> Any:
+def grey_input(served: ServedModel, size_hw: tuple[int, int]) -> Any:
     """Return a grey picture as the model takes it, for embedders with boxes."""
     frame = Frame(np.full((*size_hw, 3), GREY, np.uint8), source="warm-up")
     return served.prepare(frame, upright_boxes(size_hw)) if served.task == "embed" else served.prepare(frame)
