@@ -8,12 +8,9 @@ pays for the memory. Elsewhere (musl, macOS) nothing is done.
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import sys
 from typing import Any
-
-log = logging.getLogger(__name__)
 
 M_ARENA_MAX = -8
 # Two heaps: one for the event loop, and one for threads that mostly compute and seldom meet in the allocator.

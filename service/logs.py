@@ -19,8 +19,9 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 # The name under which a record carries further fields: ``extra={FIELDS: {...}}``.
 FIELDS = "fields"
 
-
 _access = logging.getLogger("service.access")
+# Set where log lines are JSON.
+_json_handler: logging.StreamHandler[Any] | None = None
 
 
 class AccessLog:
@@ -65,10 +66,6 @@ class AccessLog:
         if self._second[0] != second:
             self._second = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
         return self._second[1]
-
-
-# Set where log lines are JSON.
-_json_handler: logging.StreamHandler[Any] | None = None
 
 
 class JsonFormatter(logging.Formatter):
