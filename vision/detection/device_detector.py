@@ -90,7 +90,7 @@ class DeviceDetector:
         is_odd = long_side != own_side or config.score_floor < min(self.config.score_floor, LOW_SCORE)
         letterbox = fit_frame(frame, long_side, self._multiple)
         settings = settings_row(config, letterbox, wanted, len(self.class_names))
-        return DeviceInput(self._uploader.upload(frame.image), letterbox, config, settings, is_odd)
+        return DeviceInput(self._uploader.upload(frame.image), letterbox, config, settings, is_odd=is_odd)
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """Return the detections of each frame, best first, in pixels of that frame; frames of any sizes."""

@@ -5,7 +5,7 @@ What is the same for every task stands in ``vision.runtime.device_batches``; dec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,43 +17,25 @@ from torch import Tensor, nn
 from vision.detection.anchors import AnchorConfig, Anchors, make_anchors
 from vision.detection.config import DetectorConfig
 from vision.detection.device_decode import SETTINGS, Effort, decode_batch
-from vision.geometry.letterbox import Letterbox
 from vision.runtime.config import Precision
-from vision.runtime.device_batches import DeviceBatches, HostCopy, side_by_side
+from vision.runtime.device_batches import DeviceBatches, HostCopy, PlacedPicture, side_by_side
 from vision.runtime.device_graphs import Function, StaticCall
-from vision.runtime.device_memory import DevicePicture
 from vision.runtime.device_tuning import bucket_of
 from vision.runtime.preprocess import Normalization
 from vision.types import FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DeviceInput:
+class DeviceInput(PlacedPicture):
     """One frame on its way to the device, and how the network's outputs for it are to be read.
 
     Attributes:
-        picture: on the device, of the frame's own size.
-        letterbox: in which the network sees it.
         config: thresholds of this frame.
         settings: float32 row of ``settings_row``.
-        is_odd: it asks for what the model is seldom asked for, see ``DeviceDetector``.
     """
 
-    picture: DevicePicture
-    letterbox: Letterbox
     config: DetectorConfig
     settings: FloatArray
-    is_odd: bool = False
-
-    @property
-    def shape_key(self) -> Hashable:
-        """Inputs with equal keys can share a batch."""
-        return (*self.letterbox.padded_hw, "odd") if self.is_odd else self.letterbox.padded_hw
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that waiting for the network takes, on the device."""
-        return self.picture.pixels.nbytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import astuple, dataclass
-from typing import Any, Protocol, TypeVar
+from dataclasses import astuple, dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -32,23 +32,29 @@ CONVERTED = (nn.Conv2d, nn.Linear)
 Launched = TypeVar("Launched")
 
 
-class PlacedPicture(Protocol):
-    """An input of a batch: a picture on the device, and how the network sees it."""
+@dataclass(frozen=True, slots=True, eq=False)
+class PlacedPicture:
+    """An input of a batch: a picture on its way to the device, and how the network sees it.
 
-    @property
-    def picture(self) -> DevicePicture:
-        """The pixels."""
-        ...
+    Attributes:
+        picture: on the device, of the frame's own size.
+        letterbox: from the picture to the network's input.
+        is_odd: it asks for what the model is seldom asked for, and runs apart from the others.
+    """
 
-    @property
-    def letterbox(self) -> Letterbox:
-        """From the picture to the network's input."""
-        ...
+    picture: DevicePicture
+    letterbox: Letterbox
+    is_odd: bool = field(default=False, kw_only=True)
 
     @property
     def shape_key(self) -> Hashable:
         """Inputs with equal keys can share a batch."""
-        ...
+        return (*self.letterbox.padded_hw, "odd") if self.is_odd else self.letterbox.padded_hw
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that waiting for the network takes, on the device."""
+        return self.picture.pixels.nbytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vision.geometry.letterbox import Letterbox
-from vision.runtime.device_batches import DeviceBatches, HostCopy, side_by_side
+from vision.runtime.device_batches import DeviceBatches, HostCopy, PlacedPicture, side_by_side
 from vision.runtime.device_graphs import Function
-from vision.runtime.device_memory import DevicePicture
 from vision.runtime.device_tuning import bucket_of
 from vision.segmentation.device_readout import labels_at_source
 from vision.segmentation.readout import Reading
@@ -21,30 +18,14 @@ from vision.types import SegmentationMap
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DeviceSegmenterInput:
+class DeviceSegmenterInput(PlacedPicture):
     """One frame on its way to the device, and what is to be made of its classes.
 
     Attributes:
-        picture: on the device, of the frame's own size.
-        letterbox: in which the network sees it.
         reading: from classes to the frame's map.
-        is_odd: it asks for another size than the model's, see ``DeviceSegmenter``.
     """
 
-    picture: DevicePicture
-    letterbox: Letterbox
     reading: Reading
-    is_odd: bool = False
-
-    @property
-    def shape_key(self) -> Hashable:
-        """Inputs with equal keys can share a batch."""
-        return (*self.letterbox.padded_hw, "odd") if self.is_odd else self.letterbox.padded_hw
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that waiting for the network takes, on the device."""
-        return self.picture.pixels.nbytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)

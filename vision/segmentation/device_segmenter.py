@@ -101,7 +101,7 @@ class DeviceSegmenter:
         reading = self.reading if reading is None else _without_scores(reading)
         is_odd = long_side not in (0, self.long_side)
         letterbox = self.letterbox(frame, long_side)
-        return DeviceSegmenterInput(self._uploader.upload(frame.image), letterbox, reading, is_odd)
+        return DeviceSegmenterInput(self._uploader.upload(frame.image), letterbox, reading, is_odd=is_odd)
 
     def segment(self, frames: Sequence[Frame]) -> list[SegmentationMap]:
         """Return one map a frame, of any sizes; a frame's result does not depend on its company in the batch.
