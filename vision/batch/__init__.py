@@ -1,0 +1,1 @@
+"""Offline batch jobs: many inputs to Parquet, each row exactly once, on one machine or a Ray cluster."""
