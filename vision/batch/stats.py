@@ -34,7 +34,7 @@ class StageSeconds:
     """Seconds that the workers of each stage were busy, summed over them, and how many there were.
 
     Attributes:
-        fetch_s: waiting for bytes that do not lie on this machine.
+        fetch_s: waiting for bytes that do not lie on this machine, in ``fetchers`` threads.
         decode_s: bytes to pixels, in ``decoders`` processes.
         infer_s: pixels to rows, in ``inferers`` processes, one a device.
         write_s: rows to committed files, in ``writers`` threads or processes.
@@ -44,6 +44,7 @@ class StageSeconds:
     decode_s: float = 0.0
     infer_s: float = 0.0
     write_s: float = 0.0
+    fetchers: int = 1
     decoders: int = 1
     inferers: int = 1
     writers: int = 1

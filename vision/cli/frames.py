@@ -121,10 +121,15 @@ class RunSummary:
 
 
 class GracefulStop:
-    """Within it the first Ctrl-C only sets ``requested``, so that no output is cut in the middle; the second breaks."""
+    """Within it the first Ctrl-C only sets ``requested``, so that no output is cut in the middle; the second breaks.
 
-    def __init__(self) -> None:
+    Args:
+        message: what the first one prints.
+    """
+
+    def __init__(self, message: str = "stopping after this frame; Ctrl-C again stops at once") -> None:
         self.requested = False
+        self._message = message
         self._previous: Any = signal.SIG_DFL
 
     def __enter__(self) -> Self:
@@ -138,7 +143,7 @@ class GracefulStop:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        typer.echo("stopping after this frame; Ctrl-C again stops at once", err=True)
+        typer.echo(self._message, err=True)
 
 
 def write_frames(

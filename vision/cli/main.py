@@ -17,6 +17,7 @@ import typer
 
 from vision import __version__
 from vision.cli import (
+    batch,
     classify,
     data,
     demo,
@@ -53,6 +54,7 @@ app.command()(detect.detect)
 app.command()(classify.classify)
 app.command()(segment.segment)
 app.command()(embed.embed)
+app.add_typer(batch.app, name="batch")
 app.command()(serve.serve)
 app.add_typer(train.app, name="train")
 app.command()(report.report)
@@ -107,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         code = getattr(exc, "exit_code", USAGE)
     # Ctrl-C ends up here from the frame loop, which finishes its frame first, and from anywhere before it.
     if code == INTERRUPTED:
-        typer.echo("interrupted; outputs that were begun hold the frames so far", err=True)
+        typer.echo("interrupted; what was written before is kept and valid", err=True)
     sys.exit(code if isinstance(code, int) else OK)
 
 

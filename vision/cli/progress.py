@@ -39,7 +39,7 @@ class Progress:
         self._start_s = time.perf_counter()
         self._next_line_s = self._start_s + LINE_PERIOD_S
         if sys.stderr.isatty():
-            self._bar = _build_bar()
+            self._bar = build_bar()
             self._task = self._bar.add_task(self.label, total=self.total, rate="")
             self._bar.start()
         return self
@@ -77,7 +77,8 @@ class Progress:
         return f"{self.label}: {done}, {rate}, {left_s:.0f} s left"
 
 
-def _build_bar() -> Bar:
+def build_bar() -> Bar:
+    """Return a bar on stderr with the count, the field ``rate`` and the time left."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
