@@ -1,0 +1,119 @@
+"""``report.txt``, ``report.json`` and ``report.html`` of a job, written at the end of each run of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from vision.batch.report_text import FailureSummary, pace_words, read_failures, report_text, stage_shares
+from vision.batch.stats import RunReport
+
+if TYPE_CHECKING:
+    from vision.batch.output import Output
+
+TEXT_FILE, JSON_FILE, PAGE_FILE, QUARANTINE_FILE = "report.txt", "report.json", "report.html", "quarantine.jsonl"
+SCHEMA_VERSION = 1
+# A job that something starts again every minute must not grow its report without end.
+KEPT_RUNS = 1000
+
+logger = logging.getLogger(__name__)
+
+
+def write_report(output: Output, report: RunReport, *, page: bool = True) -> str:
+    """Write the reports of a job after a run, and return the text of ``report.txt``.
+
+    Args:
+        output: of the job.
+        report: of the run that has just ended; it is added to the runs in ``report.json``.
+        page: write ``report.html`` too, which reads the labels of all shards and some of the inputs.
+    """
+    failures = _failures(output)
+    text = report_text(report, failures)
+    runs = [*_earlier_runs(output), run_entry(report)][-KEPT_RUNS:]
+    document = {"version": SCHEMA_VERSION, **job_entry(report, failures), "runs": runs}
+    output.replace(TEXT_FILE, text.encode())
+    output.replace(JSON_FILE, json.dumps(document, indent=2, ensure_ascii=False).encode())
+    if page:
+        from vision.batch.report_page import write_page
+
+        write_page(output, report, failures, runs)
+    return text
+
+
+def job_entry(report: RunReport, failures: FailureSummary) -> dict[str, Any]:
+    """Return what holds for the whole job so far."""
+    return {
+        "task": report.task,
+        "source": report.source,
+        "finished": report.finished,
+        "shards": {"committed": report.committed_shards, "total": report.total_shards},
+        "rows": report.total_rows,
+        "failures": {
+            "items": report.total_failures,
+            "by_stage": failures.by_stage,
+            "first": [asdict(item) for item in failures.first],
+        },
+    }
+
+
+def run_entry(report: RunReport) -> dict[str, Any]:
+    """Return what holds for one run; times are seconds, shares are in [0, 1]."""
+    return {
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "engine": report.engine,
+        "device": report.device,
+        "cpus": report.cpus,
+        "versions": dict(report.versions),
+        "items": report.items,
+        "skipped_items": report.skipped_items,
+        "rows": report.rows,
+        "failures": report.failures,
+        "seconds": round(report.seconds, 3),
+        "startup_s": round(report.startup_s, 3),
+        "images_per_s": round(report.images_per_s, 2),
+        "stages": {
+            share.name: {
+                "busy_s": round(share.seconds, 3),
+                "workers": share.workers,
+                "busy_share": round(share.busy, 4),
+            }
+            for share in stage_shares(report)
+        },
+        "device_idle_share": round(report.device_idle_share, 4),
+        "pace": pace_words(report),
+        "finished": report.finished,
+        "interrupted": report.interrupted,
+        "stopped_by_errors": report.stopped_by_errors,
+    }
+
+
+def read_job(output: Output) -> Mapping[str, Any]:
+    """Return ``job.json``, or nothing where it cannot be read: a report is worth having without it."""
+    return _read_object(output, "job.json")
+
+
+def _earlier_runs(output: Output) -> list[dict[str, Any]]:
+    runs = _read_object(output, JSON_FILE).get("runs")
+    return [run for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
+
+
+def _read_object(output: Output, name: str) -> dict[str, Any]:
+    if not output.exists(name):
+        return {}
+    try:
+        document = json.loads(output.read(name))
+    except ValueError as exc:
+        logger.warning("%s of the job cannot be read and counts as missing: %s", name, exc)
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _failures(output: Output) -> FailureSummary:
+    if not output.exists(QUARANTINE_FILE):
+        return FailureSummary()
+    with output.open(QUARANTINE_FILE) as lines:
+        return read_failures(lines)
