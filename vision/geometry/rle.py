@@ -99,6 +99,31 @@ def encode_mask(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
     return {"size": list(mask.shape), "counts": counts.tolist()}
 
 
+def encode_classes(
+    labels: npt.NDArray[Any],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], list[npt.NDArray[np.int32]]]:
+    """Return the labels that occur in a map [H, W], their pixels, and the COCO run lengths of each one's mask.
+
+    Each entry is what ``encode_mask`` gives of ``labels == label``; the map is gone over once and not once a class.
+
+    >>> encode_classes(np.array([[7, 2], [7, 7]]))
+    (array([2, 7]), array([1, 3]), [array([2, 1, 1], dtype=int32), array([0, 2, 1, 1], dtype=int32)])
+    """
+    flat = labels.T.reshape(-1)
+    breaks = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    starts, ends = np.concatenate([[0], breaks]), np.concatenate([breaks, [flat.size]])
+    values, owners = np.unique(flat[starts] if flat.size else flat, return_inverse=True)
+    order = np.argsort(owners, kind="stable")
+    runs = np.split(order, np.cumsum(np.bincount(owners, minlength=len(values)))[:-1]) if flat.size else []
+    areas, counts = np.zeros(len(values), np.int64), []
+    for place, own in enumerate(runs):
+        edges = np.column_stack([starts[own], ends[own]]).ravel()
+        areas[place] = (ends[own] - starts[own]).sum()
+        rest = [] if edges[-1] == flat.size else [flat.size]
+        counts.append(np.diff(np.concatenate([[0], edges, rest])).astype(np.int32))
+    return values.astype(np.int64), areas, counts
+
+
 def encode_crop(crop: npt.NDArray[np.bool_], corner: tuple[int, int], size_hw: tuple[int, ...]) -> list[int]:
     """Return the COCO run lengths of a mask [H, W] that is all zero but for ``crop``; cost grows with the crop alone.
 

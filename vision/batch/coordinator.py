@@ -1,0 +1,481 @@
+"""One run on one machine, seen from the thread that gives out the work and takes the results; it touches no pixel.
+
+What it holds is bounded at every stage: pictures by the shared memory, rows by their number, orders by the workers. So
+a slow disk stops the inference, and slow inference stops the decoding.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import count
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vision.batch.arena import Arena
+from vision.batch.config import RunOptions
+from vision.batch.core import CoreFacts
+from vision.batch.decoders import Decoders
+from vision.batch.fetchers import Fetchers
+from vision.batch.health import Health
+from vision.batch.inferers import Inferers
+from vision.batch.items import Failure, Shard, Stage
+from vision.batch.messages import Decoded, Finished, Grant, Inferred, Need, Placed
+from vision.batch.tickets import Group, ItemOutcome, PictureBatch, Ticket
+from vision.batch.writing import ShardAssembly, ShardWriting
+from vision.io.images import DEFAULT_LIMITS
+
+if TYPE_CHECKING:
+    from vision.batch.shard_file import ShardSummary, ShardWriter
+
+# Rows that may wait for the disk, or for an earlier item of their shard.
+_MAX_HELD_ROWS = 50_000
+# Room for a picture of unknown size; one that needs more asks for it.
+_FIRST_ROOM = 1 << 20
+# Processes that an item may cost before it is given up.
+_TRIES = 2
+_PERIOD_S = 0.5
+
+
+class Coordinator:
+    """The state of one run.
+
+    Args:
+        shards: what to do, asked for one by one.
+        open_writer: called for each shard, on the writing thread.
+        facts: of the networks. options: of the run.
+        arena, decoders, inferers: the workers and the memory that they share.
+        folder: for videos that are fetched.
+
+    Attributes:
+        items, rows, failures: settled so far.
+    """
+
+    def __init__(
+        self,
+        shards: Iterable[Shard],
+        open_writer: Callable[[Shard], ShardWriter],
+        *,
+        facts: CoreFacts,
+        options: RunOptions,
+        arena: Arena,
+        decoders: Decoders,
+        inferers: Inferers,
+        folder: Path,
+    ) -> None:
+        self.items = self.rows = self.failures = 0
+        self._facts = facts
+        self._options = options
+        self._arena = arena
+        self._decoders = decoders
+        self._inferers = inferers
+        self._budget = options.max_waiting_mb * 1_000_000
+        self._woken, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
+        self.writing = ShardWriting(open_writer, self._wake)
+        self.fetchers = Fetchers(
+            options.fetchers,
+            folder=folder,
+            max_bytes=DEFAULT_LIMITS.max_bytes,
+            timeout_s=options.item_timeout_s,
+            on_change=self._wake,
+        )
+        self._health = Health()
+        self._numbers = count(1)
+        self._todo = self._work(shards)
+        self._next: Ticket | None = next(self._todo, None)
+        self._again: deque[Ticket] = deque()
+        self._to_decode: deque[Ticket] = deque()
+        self._tickets: dict[int, Ticket] = {}
+        self._assemblies: dict[int, ShardAssembly] = {}
+        self._batches: dict[tuple[int, int], PictureBatch] = {}
+        self._sizes: deque[int] = deque([_FIRST_ROOM], maxlen=64)
+        self._held_rows = 0
+
+    def summaries(self, on_progress: Callable[[], None], should_stop: Callable[[], bool]) -> Iterator[ShardSummary]:
+        """Yield what is committed until all is, or until the run should stop.
+
+        Raises:
+            VisionError: nothing can be written, or nothing at all can be processed.
+        """
+        while (self._next is not None or self._tickets or self._assemblies) and not should_stop():
+            self._give_out()
+            ready = wait([self._woken, *self._decoders.connections, *self._inferers.connections], _PERIOD_S)
+            for connection in ready:
+                if connection is self._woken:
+                    self._woken.recv(4096)
+                elif connection in self._inferers.connections:
+                    self._hear_inferer(connection)
+                elif connection in self._decoders.connections:
+                    self._hear_decoder(connection)
+            self._take_fetched()
+            self._end_overdue()
+            for summary in self.writing.committed():
+                del self._assemblies[summary.index]
+                yield summary
+            on_progress()
+
+    def close(self) -> None:
+        """Give up what is not committed."""
+        self.writing.close()
+        self._woken.close()
+        self._waker.close()
+
+    # Giving out
+
+    def _work(self, shards: Iterable[Shard]) -> Iterator[Ticket]:
+        for shard in shards:
+            self._assemblies[shard.index] = ShardAssembly(shard)
+            size = self._facts.batch
+            for start in range(0, len(shard.items), size):
+                pictures = [
+                    place for place, item in enumerate(shard.items[start : start + size], start) if item.kind == "image"
+                ]
+                if pictures:
+                    self._batches[shard.index, start // size] = PictureBatch(pictures)
+            for position, item in enumerate(shard.items):
+                yield Ticket(next(self._numbers), item, shard, position)
+
+    def _give_out(self) -> None:
+        """Hand out all that there is room for."""
+        for group, inferer in self._inferers.dispatch():
+            for picture in group.pictures:
+                if (owner := self._tickets.get(picture.ticket)) is not None:
+                    owner.inferer = inferer
+        self._hand_to_decoders()
+        while (upcoming := self._upcoming()) is not None and self._may_admit(upcoming):
+            if self._again:
+                self._again.popleft()
+            else:
+                self._next = next(self._todo, None)
+            self._tickets[upcoming.number] = upcoming
+            if upcoming.item.is_remote:
+                self.fetchers.submit(upcoming.number, upcoming.item)
+            else:
+                self._to_decode.append(upcoming)
+                self._hand_to_decoders()
+
+    def _upcoming(self) -> Ticket | None:
+        return self._again[0] if self._again else self._next
+
+    def _hand_to_decoders(self) -> None:
+        while self._to_decode and self._decoders.has_room:
+            ticket = self._to_decode.popleft()
+            if not ticket.is_closed:
+                grants = () if ticket.item.kind == "video" else (self._grant(ticket, max(self._sizes)),)
+                ticket.is_at_decoder = True
+                self._decoders.give(ticket, grants)
+
+    def _may_admit(self, upcoming: Ticket) -> bool:
+        """Return whether another item may be begun without holding more than is good."""
+        if upcoming.item.is_remote:
+            has_room = self.fetchers.under_way + len(self._to_decode) < self.fetchers.threads + self._decoders.count
+        else:
+            has_room = not self._to_decode and self._decoders.has_room
+        if not has_room or self._held_rows + self.writing.waiting > _MAX_HELD_ROWS:
+            return False
+        # A batch may wait for a neighbour that was not begun: then memory must not keep that one from coming.
+        return self._arena.in_use < self._budget or self._inferers.is_starved
+
+    def _grant(self, ticket: Ticket, size: int) -> Grant:
+        offset = self._arena.allocate(size)
+        ticket.grants[offset] = size
+        return Grant(ticket.number, offset, size)
+
+    def _grant_frames(self, ticket: Ticket) -> None:
+        """Give a video's decoder room for as many frames as may be on their way."""
+        batch = self._facts.batch
+        if ticket.is_closed or ticket.is_decoded or not ticket.frame_size:
+            return
+        most = max(batch, min(2 * batch + 2, self._budget // (ticket.frame_size * self._decoders.count)))
+        while self._frames_out(ticket) < most:
+            self._decoders.grant(ticket, self._grant(ticket, ticket.frame_size))
+
+    def _frames_out(self, ticket: Ticket) -> int:
+        return len(ticket.grants) + ticket.decoded - len(ticket.rows)
+
+    # Decoding
+
+    def _take_fetched(self) -> None:
+        for fetched in self.fetchers.results():
+            ticket = self._tickets.get(fetched.ticket)
+            if ticket is None:
+                if fetched.path is not None:
+                    fetched.path.unlink(missing_ok=True)
+            elif fetched.error is not None:
+                self._fail(ticket, "fetch", fetched.error)
+            else:
+                if fetched.data is not None:
+                    size = len(fetched.data)
+                    ticket.data = (self._arena.allocate(size), size)
+                    self._arena.write(ticket.data[0], fetched.data)
+                ticket.path = None if fetched.path is None else str(fetched.path)
+                self._to_decode.append(ticket)
+
+    def _hear_decoder(self, connection: Connection) -> None:
+        try:
+            message = self._decoders.receive(connection)
+        except EOFError:
+            reason, guilty, others = self._decoders.bury(connection)
+            self._retry_decoding(guilty, others, f"the decoder died of it ({reason})")
+            return
+        ticket = None if message is None else self._tickets.get(message.ticket)
+        if ticket is None:
+            return
+        match message:
+            case Need(_, size) if not ticket.is_closed:
+                self._make_room(ticket, size)
+            case Decoded():
+                self._take_picture(ticket, message)
+            case Finished():
+                self._finish_decoding(ticket, message)
+
+    def _make_room(self, ticket: Ticket, size: int) -> None:
+        if ticket.item.kind == "image":
+            self._decoders.grant(ticket, self._grant(ticket, size))
+            return
+        for offset in [offset for offset, granted in ticket.grants.items() if granted < size]:
+            # Frames may change their size within a video; room that is too small is of no use any more.
+            del ticket.grants[offset]
+            self._arena.free(offset)
+        ticket.frame_size = size
+        self._grant_frames(ticket)
+
+    def _take_picture(self, ticket: Ticket, message: Decoded) -> None:
+        del ticket.grants[message.offset]
+        if ticket.is_closed:
+            self._arena.free(message.offset)
+            return
+        ticket.decoded += 1
+        picture = Placed(ticket.number, ticket.item.index, ticket.item.name, *message[1:])
+        if ticket.item.kind == "image":
+            self._sizes.append(message.size_hw[0] * message.size_hw[1] * 3)
+            key = ticket.shard.index, ticket.position // self._facts.batch
+            self._batches[key].add(ticket.position, picture)
+            self._take_batch(key)
+        else:
+            ticket.waiting.append(picture)
+            self._form_groups(ticket)
+
+    def _finish_decoding(self, ticket: Ticket, message: Finished) -> None:
+        ticket.is_at_decoder, ticket.is_decoded, ticket.note = False, True, message.error
+        for offset in ticket.grants:
+            self._arena.free(offset)
+        ticket.grants.clear()
+        self._free_fetched(ticket)
+        if ticket.is_closed:
+            self._discard(ticket)
+        elif message.error is not None and not ticket.decoded:
+            self._fail(ticket, "decode", message.error)
+        else:
+            self._form_groups(ticket)
+            self._complete(ticket)
+
+    def _free_fetched(self, ticket: Ticket) -> None:
+        if ticket.data is not None:
+            self._arena.free(ticket.data[0])
+            ticket.data = None
+        if ticket.path is not None:
+            Path(ticket.path).unlink(missing_ok=True)
+            ticket.path = None
+
+    def _retry_decoding(self, guilty: Ticket | None, others: Iterable[Ticket], reason: str) -> None:
+        """Begin anew what a lost decoder had; what it worked on has a strike more."""
+        for ticket in others:
+            self._restart(ticket)
+        if guilty is None:
+            return
+        guilty.decode_strikes += 1
+        guilty.is_at_decoder = False
+        if guilty.is_closed or guilty.decode_strikes < _TRIES:
+            self._restart(guilty)
+        else:
+            self._fail(guilty, "decode", f"{guilty.item.name}: {reason}, twice; look at it with another program")
+
+    # Inference
+
+    def _take_batch(self, key: tuple[int, int]) -> None:
+        batch = self._batches[key]
+        if not batch.is_settled:
+            return
+        del self._batches[key]
+        pictures = batch.take()
+        if pictures:
+            self._add_group(self._tickets[pictures[0].ticket], pictures)
+
+    def _form_groups(self, ticket: Ticket) -> None:
+        """Make batches of a video's frames; those of a tracked one are computed one after the other."""
+        size, is_stream = self._facts.batch, self._facts.task == "track"
+        while len(ticket.waiting) >= size or (ticket.is_decoded and ticket.waiting):
+            if is_stream and ticket.groups:
+                return
+            pictures, ticket.waiting = tuple(ticket.waiting[:size]), ticket.waiting[size:]
+            self._add_group(ticket, pictures)
+
+    def _add_group(self, ticket: Ticket, pictures: tuple[Placed, ...]) -> None:
+        owners = [self._tickets[picture.ticket] for picture in pictures]
+        group = Group(
+            next(self._numbers),
+            (*ticket.order, pictures[0].frame_index),
+            pictures,
+            is_suspect=any(owner.infer_strikes for owner in owners),
+            inferer=ticket.inferer if self._facts.task == "track" else None,
+        )
+        for owner in owners:
+            owner.groups.add(group.number)
+        self._inferers.add(group)
+
+    def _hear_inferer(self, connection: Connection) -> None:
+        try:
+            answer = self._inferers.receive(connection)
+        except EOFError:
+            self._retry_inference(*self._inferers.bury(connection))
+            return
+        if answer is not None:
+            self._take_rows(*answer)
+
+    def _take_rows(self, group: Group, answer: Inferred) -> None:
+        for picture, outcome in zip(group.pictures, answer.outcomes, strict=True):
+            ticket = self._return_picture(group, picture)
+            if ticket is None or ticket.is_closed:
+                continue
+            if isinstance(outcome, str):
+                self._fail(ticket, "infer", f"{ticket.item.name}: {outcome}")
+                continue
+            ticket.rows[picture.frame_index] = outcome
+            self._held_rows += 1
+            if ticket.item.kind == "video":
+                self._grant_frames(ticket)
+        for number in {picture.ticket for picture in group.pictures}:
+            owner = self._tickets.get(number)
+            if owner is not None and not owner.is_closed:
+                self._form_groups(owner)
+                self._complete(owner)
+
+    def _return_picture(self, group: Group, picture: Placed) -> Ticket | None:
+        self._arena.free(picture.offset)
+        ticket = self._tickets.get(picture.ticket)
+        if ticket is not None:
+            ticket.groups.discard(group.number)
+        return ticket
+
+    def _retry_inference(self, reason: str, inferer: int, groups: Iterable[Group]) -> None:
+        """Begin anew what a lost inference process had: alone, so that it is known who is to blame."""
+        is_stream = self._facts.task == "track"
+        if is_stream:
+            groups = list(groups)
+            struck = {picture.ticket for group in groups if group.sent_s for picture in group.pictures}
+            for group in groups:
+                for picture in group.pictures:
+                    self._return_picture(group, picture)
+            # Every stream of that process has lost its tracker.
+            for ticket in [each for each in self._tickets.values() if each.inferer == inferer and not each.is_closed]:
+                self._strike(ticket, reason, is_guilty=ticket.number in struck)
+                if not ticket.is_closed:
+                    self._restart(ticket)
+            return
+        for group in groups:
+            for picture in group.pictures:
+                ticket = self._tickets.get(picture.ticket)
+                if ticket is not None:
+                    ticket.groups.discard(group.number)
+                    self._strike(ticket, reason, is_guilty=not ticket.is_closed)
+                if ticket is None or ticket.is_closed:
+                    self._arena.free(picture.offset)
+                else:
+                    self._add_group(ticket, (picture,))
+
+    def _strike(self, ticket: Ticket, reason: str, *, is_guilty: bool) -> None:
+        ticket.infer_strikes += is_guilty
+        if is_guilty and ticket.infer_strikes >= _TRIES:
+            self._fail(ticket, "infer", f"{ticket.item.name}: the inference process died of it ({reason}), twice")
+
+    # Settling
+
+    def _end_overdue(self) -> None:
+        for guilty, others in self._decoders.overdue():
+            limit = f"nothing came of it within {self._options.item_timeout_s:g} s"
+            self._retry_decoding(guilty, others, limit)
+        for reason, inferer, groups in self._inferers.overdue():
+            self._retry_inference(reason, inferer, groups)
+
+    def _complete(self, ticket: Ticket) -> None:
+        """Settle a ticket whose pictures have all become rows."""
+        if not ticket.is_complete:
+            return
+        rows = [ticket.rows[index] for index in sorted(ticket.rows)]
+        failure = None
+        if ticket.note is not None:
+            failure = self._failure(ticket, "decode", ticket.note, rows=len(rows))
+        else:
+            self._health.succeeded()
+        ticket.rows = {}
+        self._settle(ticket, ItemOutcome(ticket.item, rows, failure))
+
+    def _fail(self, ticket: Ticket, stage: Stage, error: str) -> None:
+        """Give an item up; nothing of it is kept."""
+        if ticket.is_closed:
+            return
+        key = ticket.shard.index, ticket.position // self._facts.batch
+        if ticket.item.kind == "image" and not ticket.decoded and key in self._batches:
+            self._batches[key].drop(ticket.position)
+            self._take_batch(key)
+        failure = self._failure(ticket, stage, error)
+        self._health.failed(failure)
+        self._settle(ticket, ItemOutcome(ticket.item, [], failure))
+
+    def _failure(self, ticket: Ticket, stage: Stage, error: str, *, rows: int = 0) -> Failure:
+        tries = max(1, ticket.decode_strikes, ticket.infer_strikes)
+        return Failure(ticket.item.index, ticket.item.label, stage, error, tries, rows)
+
+    def _settle(self, ticket: Ticket, outcome: ItemOutcome) -> None:
+        self._close(ticket)
+        self.items += 1
+        self.rows += len(outcome.rows)
+        self.failures += outcome.failure is not None
+        assembly = self._assemblies[ticket.shard.index]
+        ready = assembly.settle(ticket.position, outcome)
+        if ready:
+            self._held_rows -= sum(len(each.rows) for each in ready)
+            self.writing.put(ticket.shard, ready, is_last=assembly.is_complete)
+
+    def _restart(self, ticket: Ticket) -> None:
+        """Put another try of a ticket's item in line, before all that was not begun, and drop what there is of this."""
+        ticket.is_at_decoder = False
+        if ticket.is_closed:
+            self._discard(ticket)
+            return
+        self._close(ticket)
+        again = Ticket(next(self._numbers), ticket.item, ticket.shard, ticket.position)
+        again.decode_strikes, again.infer_strikes = ticket.decode_strikes, ticket.infer_strikes
+        self._again.append(again)
+
+    def _close(self, ticket: Ticket) -> None:
+        """Take no more notice of a ticket, and free what it has as soon as no process uses it."""
+        ticket.is_closed = True
+        for picture in ticket.waiting:
+            self._arena.free(picture.offset)
+        ticket.waiting = []
+        self._held_rows -= len(ticket.rows)
+        ticket.rows = {}
+        if ticket.inferer is not None and self._facts.task == "track":
+            self._inferers.forget(ticket.inferer, ticket.number)
+        if ticket.is_at_decoder:
+            self._decoders.cancel(ticket)
+        else:
+            self._discard(ticket)
+
+    def _discard(self, ticket: Ticket) -> None:
+        for offset in ticket.grants:
+            self._arena.free(offset)
+        ticket.grants.clear()
+        self._free_fetched(ticket)
+        self._tickets.pop(ticket.number, None)
+
+    def _wake(self) -> None:
+        # A full socket wakes as well, and a closed one has nobody to wake.
+        with suppress(OSError):
+            self._waker.send(b"1")

@@ -1,0 +1,336 @@
+"""Items to rows: what a task computes of a picture or frame. The engines differ in who calls this, and in nothing else.
+
+A row is a dictionary of plain values and numpy arrays; ``vision/batch/schema.py`` makes columns of them. Everything in
+it depends on the frame alone (of a tracked video: on the frames before it), never on the machine or the hour.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from vision.batch.config import BatchConfig, Task
+from vision.build import (
+    build_camera_motion,
+    build_detector,
+    build_embedder,
+    build_frame_classifier,
+    build_pipeline,
+    build_segmenter,
+    build_tracker,
+    resolve_classifier,
+    resolve_config,
+)
+from vision.card import ModelCard
+from vision.config import PipelineConfig
+from vision.detection.torchvision_detectors import published_name
+from vision.errors import ConfigError, ModelNotFoundError, StateError
+from vision.geometry.rle import encode_classes
+from vision.io.writers.base import reported_tracks
+from vision.pipeline import Pipeline
+from vision.runtime.config import RuntimeConfig
+from vision.runtime.cpus import available_cpus
+from vision.runtime.engine import resolve_device
+from vision.store import file_sha256, find_model
+from vision.types import Classification, Detections, Frame, SegmentationMap
+
+Row = dict[str, Any]
+
+# Pictures in a forward pass unless the configuration says otherwise. On the CPU a batch gains nothing for networks that
+# fill the cores with one picture; small inputs share the cost of the call.
+_CPU_BATCH: dict[Task, int] = {"detect": 1, "segment": 1, "track": 1, "embed": 8, "classify": 8}
+_CUDA_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One frame to be computed.
+
+    Attributes:
+        item, path: index and name of the item that it belongs to, as its row will carry them.
+        stream: what state belongs to; the frames of one stream come in order. Of a new try it is a new one.
+        frame: the picture.
+    """
+
+    item: int
+    path: str
+    stream: int
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreFacts:
+    """What a loaded core says of itself; written into every shard.
+
+    Attributes:
+        task: what it computes.
+        config: its configuration with the models' own thresholds in place of "auto".
+        models: for each stage the name of its model and the sha256 of its weights.
+        class_names: name of each label.
+        dim: dimensions of an embedding; 0 for other tasks.
+        unit: of what a regression measures; None for other models.
+        device: where it runs, for reports.
+        batch: pictures in a forward pass.
+        parallel: threads that may call the core at the same time.
+    """
+
+    task: Task
+    config: BatchConfig
+    models: Mapping[str, Mapping[str, str]]
+    class_names: tuple[str, ...] = ()
+    dim: int = 0
+    unit: str | None = None
+    device: str = "cpu"
+    batch: int = 1
+    parallel: int = 1
+
+
+class Core(Protocol):
+    """The networks of one task, loaded."""
+
+    facts: CoreFacts
+
+    def rows(self, works: Sequence[Work]) -> list[Row]:
+        """Return one row for each frame, in order. Threads may share a core that keeps no state of streams, and may
+        compute different streams of one that does."""
+        ...
+
+    def forget(self, stream: int) -> None:
+        """Let go of the state of a stream; unknown ones are none of its business."""
+        ...
+
+
+def open_core(config: BatchConfig, *, device: str | None = None, threads: int = 0) -> Core:
+    """Return the core of a task with its networks loaded.
+
+    Args:
+        config: of the job.
+        device: in place of the configuration's. threads: CPU threads; 0 leaves it to the configuration.
+
+    Raises:
+        ModelError, ConfigError: the models cannot be loaded, as the command of the same name would say.
+    """
+    runtime = config.pipeline.runtime
+    if threads:
+        runtime = replace(runtime, threads=threads)
+    if device is not None:
+        runtime = replace(runtime, device=device)
+    runtime = replace(runtime, parallel=_parallel(config, runtime))
+    cores: dict[Task, Callable[[BatchConfig, RuntimeConfig], Core]] = {
+        "detect": _DetectCore,
+        "segment": _SegmentCore,
+        "track": _TrackCore,
+        "embed": _EmbedCore,
+        "classify": _ClassifyCore,
+    }
+    return cores[config.task](config, runtime)
+
+
+def _parallel(config: BatchConfig, runtime: RuntimeConfig) -> int:
+    """Return how many threads may call the core: on the CPU pictures side by side keep all cores busy, a GPU takes one
+    batch after the other, and torch divides one picture among the cores by itself."""
+    is_torchs = config.task in ("detect", "track") and published_name(config.pipeline.detection.model) is not None
+    if resolve_device(runtime.device).type != "cpu" or runtime.engine == "torch" or is_torchs:
+        return 1
+    return runtime.threads or available_cpus()
+
+
+def _facts(config: BatchConfig, resolved: PipelineConfig, runtime: RuntimeConfig, **own: Any) -> CoreFacts:
+    device = resolve_device(runtime.device)
+    batch = config.batch or (_CUDA_BATCH if device.type == "cuda" else _CPU_BATCH[config.task])
+    return CoreFacts(
+        task=config.task,
+        # The device as it was asked for: a job may go on on another machine.
+        config=replace(config, pipeline=replace(resolved, runtime=config.pipeline.runtime)),
+        device=str(device),
+        batch=batch,
+        parallel=runtime.parallel,
+        **own,
+    )
+
+
+class _Stateless:
+    """A core without streams."""
+
+    def forget(self, stream: int) -> None:
+        """Nothing is kept."""
+
+
+class _DetectCore(_Stateless):
+    def __init__(self, config: BatchConfig, runtime: RuntimeConfig) -> None:
+        resolved = resolve_config(config.pipeline, track=False)
+        self._detector = build_detector(resolved.detection, runtime)
+        self.facts = _facts(
+            config,
+            resolved,
+            runtime,
+            models={"detection": _detector_model(resolved)},
+            class_names=self._detector.class_names,
+        )
+
+    def rows(self, works: Sequence[Work]) -> list[Row]:
+        found = self._detector.detect([work.frame for work in works])
+        return [_head(work) | _boxes(each) for work, each in zip(works, found, strict=True)]
+
+
+class _SegmentCore(_Stateless):
+    def __init__(self, config: BatchConfig, runtime: RuntimeConfig) -> None:
+        self._segmenter = build_segmenter(config.pipeline.segmentation, runtime)
+        settings = config.pipeline.segmentation
+        self.facts = _facts(
+            config,
+            config.pipeline,
+            runtime,
+            models={"segmentation": _model(settings.model, settings.weights)},
+            class_names=self._segmenter.class_names,
+        )
+
+    def rows(self, works: Sequence[Work]) -> list[Row]:
+        maps = self._segmenter.segment([work.frame for work in works])
+        return [_head(work) | _masks(each) for work, each in zip(works, maps, strict=True)]
+
+
+class _ClassifyCore(_Stateless):
+    def __init__(self, config: BatchConfig, runtime: RuntimeConfig) -> None:
+        resolved = resolve_classifier(config.pipeline)
+        self._classifier = build_frame_classifier(resolved.classification, runtime)
+        readout = self._classifier.readout
+        self.facts = _facts(
+            config,
+            resolved,
+            runtime,
+            models={"classification": _classifier_model(resolved.classification.model)},
+            class_names=self._classifier.class_names,
+            unit=None if self._classifier.class_names else readout.unit,
+        )
+
+    def rows(self, works: Sequence[Work]) -> list[Row]:
+        found = self._classifier.classify([work.frame for work in works])
+        return [_head(work) | _classes(each) for work, each in zip(works, found, strict=True)]
+
+
+class _EmbedCore(_Stateless):
+    def __init__(self, config: BatchConfig, runtime: RuntimeConfig) -> None:
+        settings = config.pipeline
+        embedder = build_embedder(settings.embedding, runtime, settings.detection)
+        if embedder is None:
+            raise ConfigError("embedding.model must name an embedder, got 'none'; pass --model NAME")
+        self._embedder = embedder
+        self.facts = _facts(
+            config, settings, runtime, models={"embedding": _model(settings.embedding.model)}, dim=embedder.dim
+        )
+
+    def rows(self, works: Sequence[Work]) -> list[Row]:
+        vectors = self._embedder.embed_crops([work.frame.image for work in works])
+        return [_head(work) | {"embedding": vector} for work, vector in zip(works, vectors, strict=True)]
+
+
+class _TrackCore:
+    """Detections in batches, each video's tracker one frame after the other: the rows of ``stride32 track``."""
+
+    def __init__(self, config: BatchConfig, runtime: RuntimeConfig) -> None:
+        resolved = resolve_config(config.pipeline)
+        # Built as the command builds them, so that both run the same: a single-pass embedder comes with its detector.
+        template = build_pipeline(replace(resolved, runtime=runtime))
+        self._config, self._detector, self._embedder = resolved.tracking, template.detector, template.embedder
+        self._streams: dict[int, Pipeline] = {}
+        self._broken: set[int] = set()
+        models = {"detection": _detector_model(resolved)}
+        if resolved.tracking.appearance and resolved.embedding.model != "none":
+            models["embedding"] = _model(resolved.embedding.model)
+        self.facts = _facts(config, resolved, runtime, models=models, class_names=template.class_names)
+
+    def rows(self, works: Sequence[Work]) -> list[Row]:
+        assert self._detector is not None
+        found = self._detector.detect([work.frame for work in works])
+        return [self._row(work, each) for work, each in zip(works, found, strict=True)]
+
+    def _row(self, work: Work, detections: Detections) -> Row:
+        if work.stream in self._broken:
+            raise StateError(f"{work.path} cannot be followed further: a frame before this one failed; see its error")
+        # Until the frame is through: a tracker that has seen half of it must see no more.
+        self._broken.add(work.stream)
+        tracks = self._stream(work.stream).process(work.frame, detections).tracks
+        self._broken.discard(work.stream)
+        assert tracks is not None
+        reported = reported_tracks(tracks)
+        return _head(work) | {
+            "boxes": reported.boxes,
+            "scores": reported.scores,
+            "labels": reported.labels,
+            "track_ids": reported.ids,
+        }
+
+    def _stream(self, stream: int) -> Pipeline:
+        if stream not in self._streams:
+            self._streams[stream] = Pipeline(
+                embedder=self._embedder,
+                camera=build_camera_motion(self._config),
+                tracker=build_tracker(self._config),
+            )
+        return self._streams[stream]
+
+    def forget(self, stream: int) -> None:
+        self._streams.pop(stream, None)
+        self._broken.discard(stream)
+
+
+def _head(work: Work) -> Row:
+    height, width = work.frame.size_hw
+    return {
+        "item": work.item,
+        "path": work.path,
+        "frame_index": work.frame.index,
+        "timestamp_s": work.frame.timestamp_s,
+        "height": height,
+        "width": width,
+    }
+
+
+def _boxes(found: Detections) -> Row:
+    return {"boxes": found.boxes, "scores": found.scores, "labels": found.labels}
+
+
+def _masks(segmentation: SegmentationMap) -> Row:
+    labels, areas, counts = encode_classes(segmentation.labels)
+    return {"mask_labels": labels, "mask_areas": areas, "mask_counts": counts}
+
+
+def _classes(found: Classification) -> Row:
+    if found.value is not None:
+        return {"value": found.value, "unit": found.unit}
+    return {"labels": found.labels, "scores": found.scores, "names": found.names, "assigned": found.assigned}
+
+
+def _model(name: str, weights: str | Path = "") -> dict[str, str]:
+    """Return name and digest of a model of the store, or of a checkpoint of torchvision's."""
+    try:
+        return _card_digests(find_model(name))
+    except ModelNotFoundError:
+        # Its networks were loaded by that name, so the file is one of torchvision's.
+        from vision import remote
+
+        return {"name": name, "sha256": file_sha256(Path(weights).expanduser() if weights else remote.require(name))}
+
+
+def _card_digests(card: ModelCard) -> dict[str, str]:
+    """Return what a result depends on: the weights, and how the card says that they are used."""
+    used = (card.architecture, card.preprocess, card.labels)
+    return {"name": card.name, "sha256": card.sha256, "card": hashlib.sha256(repr(used).encode()).hexdigest()}
+
+
+def _detector_model(config: PipelineConfig) -> dict[str, str]:
+    settings = config.detection
+    return _model(published_name(settings.model) or settings.model, settings.weights)
+
+
+def _classifier_model(name: str) -> dict[str, str]:
+    try:
+        return _card_digests(find_model(name, kind="classifier"))
+    except ModelNotFoundError:
+        from vision.classification.registry import load_named_network
+
+        return {"name": name, "sha256": load_named_network(name).digest}
