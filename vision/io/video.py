@@ -16,7 +16,9 @@ from typing import Any, Self
 
 import av.error
 import numpy as np
+from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from vision.errors import MediaError
 from vision.io.container import (
@@ -72,6 +74,9 @@ class VideoReader:
             iterating, damage ends or thins the frames and sets ``truncated`` instead.
         LimitExceededError: a frame has more than max_pixels.
     """
+
+    # Of the first frame that comes; other than 0 where only a part is read.
+    _first_index = 0
 
     def __init__(
         self,
@@ -166,7 +171,9 @@ class VideoReader:
         """Yield upright frames with timestamps that never go backwards."""
         start = self._stream.start_time
         last_s: float | None = None
-        for index, picture in enumerate(self._pictures()):
+        for index, picture in enumerate(self._pictures(), self._first_index):
+            if picture.is_corrupt:
+                self._note_damage("a picture is incomplete")
             self._check_size(picture.width, picture.height)
             ticks = picture.pts if picture.pts is not None else picture.dts
             if ticks is not None:
@@ -186,7 +193,7 @@ class VideoReader:
 
     def _pictures(self) -> Iterator[VideoFrame]:
         """Yield decoded pictures; damage is noted and what follows it is still tried, as far as the budget goes."""
-        packets = self._container.demux(self._stream)
+        packets = self._packets()
         fruitless, since_s = 0, time.monotonic()
         while not self._is_over(fruitless, since_s):
             try:
@@ -207,10 +214,12 @@ class VideoReader:
                 self._note_damage(exc)
                 continue
             for picture in pictures:
-                if picture.is_corrupt:
-                    self._note_damage("a picture is incomplete")
                 yield picture
                 fruitless, since_s = 0, time.monotonic()
+
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        """Yield what the decoder gets, the empty packet that ends it included."""
+        return self._container.demux(self._stream)
 
     def _is_over(self, fruitless: int, since_s: float) -> bool:
         """Return whether there is no use in another packet after so many, and since a time, without a picture."""
