@@ -20,7 +20,9 @@ from vision.io.container import open_container, pick_stream
 from vision.io.frame_range import FrameRange
 
 # One packet is one picture in these, and a key frame is a place to begin at.
-_CODECS = frozenset({"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video", "vp8", "vp9", "av1", "mjpeg", "prores"})
+_CODECS = frozenset(
+    {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video", "vp8", "vp9", "av1", "libdav1d", "mjpeg", "prores"}
+)
 # Formats with times that do not depend on where reading began.
 _FORMATS = frozenset({"mov", "matroska", "webm", "avi", "mpegts", "flv", "nut"})
 # Clocks of MPEG streams start anew after 33 bits, and FFmpeg unrolls them from where it begins.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av.error
@@ -75,8 +76,8 @@ class VideoRangeReader(VideoReader):
         if wanted is None or wanted.start == 0:
             yield from super()._packets()
             return
-        time_base = self._stream.time_base
-        for step_s in _STEPS_BACK_S if time_base else ():
+        time_base = self._stream.time_base or Fraction(1, 1000)
+        for step_s in _STEPS_BACK_S:
             try:
                 self._container.seek(wanted.seek_pts - round(step_s / time_base), stream=self._stream)
                 packets = super()._packets()
