@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from vision.batch.arena import Arena
 from vision.batch.config import RunOptions
-from vision.batch.core import CoreFacts
 from vision.batch.decoders import Decoders
+from vision.batch.facts import CoreFacts
 from vision.batch.fetchers import Fetchers
 from vision.batch.health import Health
 from vision.batch.inferers import Inferers
@@ -85,8 +85,6 @@ class Coordinator:
         )
         self._health = Health()
         self._numbers = count(1)
-        self._todo = self._work(shards)
-        self._next: Ticket | None = next(self._todo, None)
         self._again: deque[Ticket] = deque()
         self._to_decode: deque[Ticket] = deque()
         self._tickets: dict[int, Ticket] = {}
@@ -94,6 +92,8 @@ class Coordinator:
         self._batches: dict[tuple[int, int], PictureBatch] = {}
         self._sizes: deque[int] = deque([_FIRST_ROOM], maxlen=64)
         self._held_rows = 0
+        self._todo = self._work(shards)
+        self._next: Ticket | None = next(self._todo, None)
 
     def summaries(self, on_progress: Callable[[], None], should_stop: Callable[[], bool]) -> Iterator[ShardSummary]:
         """Yield what is committed until all is, or until the run should stop.

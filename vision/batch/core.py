@@ -1,18 +1,21 @@
 """Items to rows: what a task computes of a picture or frame. The engines differ in who calls this, and in nothing else.
 
-A row is a dictionary of plain values and numpy arrays; ``vision/batch/schema.py`` makes columns of them. Everything in
-it depends on the frame alone (of a tracked video: on the frames before it), never on the machine or the hour.
+Everything in a row depends on the frame alone (of a tracked video: on the frames before it), never on the machine or the
+hour.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+import torch
 
 from vision.batch.config import BatchConfig, Task
+from vision.batch.facts import Core, CoreFacts, Row, Work
 from vision.build import (
     build_camera_motion,
     build_detector,
@@ -35,72 +38,12 @@ from vision.runtime.config import RuntimeConfig
 from vision.runtime.cpus import available_cpus
 from vision.runtime.engine import resolve_device
 from vision.store import file_sha256, find_model
-from vision.types import Classification, Detections, Frame, SegmentationMap
-
-Row = dict[str, Any]
+from vision.types import Classification, Detections, SegmentationMap
 
 # Pictures in a forward pass unless the configuration says otherwise. On the CPU a batch gains nothing for networks that
 # fill the cores with one picture; small inputs share the cost of the call.
 _CPU_BATCH: dict[Task, int] = {"detect": 1, "segment": 1, "track": 1, "embed": 8, "classify": 8}
 _CUDA_BATCH = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One frame to be computed.
-
-    Attributes:
-        item, path: index and name of the item that it belongs to, as its row will carry them.
-        stream: what state belongs to; the frames of one stream come in order. Of a new try it is a new one.
-        frame: the picture.
-    """
-
-    item: int
-    path: str
-    stream: int
-    frame: Frame
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoreFacts:
-    """What a loaded core says of itself; written into every shard.
-
-    Attributes:
-        task: what it computes.
-        config: its configuration with the models' own thresholds in place of "auto".
-        models: for each stage the name of its model and the sha256 of its weights.
-        class_names: name of each label.
-        dim: dimensions of an embedding; 0 for other tasks.
-        unit: of what a regression measures; None for other models.
-        device: where it runs, for reports.
-        batch: pictures in a forward pass.
-        parallel: threads that may call the core at the same time.
-    """
-
-    task: Task
-    config: BatchConfig
-    models: Mapping[str, Mapping[str, str]]
-    class_names: tuple[str, ...] = ()
-    dim: int = 0
-    unit: str | None = None
-    device: str = "cpu"
-    batch: int = 1
-    parallel: int = 1
-
-
-class Core(Protocol):
-    """The networks of one task, loaded."""
-
-    facts: CoreFacts
-
-    def rows(self, works: Sequence[Work]) -> list[Row]:
-        """Return one row for each frame, in order. Threads may share a core that keeps no state of streams, and may
-        compute different streams of one that does."""
-        ...
-
-    def forget(self, stream: int) -> None:
-        """Let go of the state of a stream; unknown ones are none of its business."""
-        ...
 
 
 def open_core(config: BatchConfig, *, device: str | None = None, threads: int = 0) -> Core:
@@ -126,7 +69,11 @@ def open_core(config: BatchConfig, *, device: str | None = None, threads: int = 
         "embed": _EmbedCore,
         "classify": _ClassifyCore,
     }
-    return cores[config.task](config, runtime)
+    core = cores[config.task](config, runtime)
+    if runtime.parallel > 1:
+        # Pictures side by side fill the cores; what torch does to one of them is too little to be divided.
+        torch.set_num_threads(1)
+    return core
 
 
 def _parallel(config: BatchConfig, runtime: RuntimeConfig) -> int:

@@ -14,10 +14,9 @@ import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
-import torch
-
 from vision.batch.arena import ArenaView
-from vision.batch.core import Core, Row, Work, open_core
+from vision.batch.core import open_core
+from vision.batch.facts import Core, Row, Work
 from vision.batch.messages import Forget, Infer, Inferred, Refused, Setup
 from vision.batch.worker_process import connect
 from vision.errors import ModelError, VisionError
@@ -98,9 +97,6 @@ def main() -> None:
         except (VisionError, OSError) as exc:
             connection.send(Refused(exc if _travels(exc) else ModelError(_one_line(exc))))
             return
-        if core.facts.parallel > 1:
-            # Pictures side by side fill the cores; what torch does to one of them is too little to be divided.
-            torch.set_num_threads(1)
         connection.send(core.facts)
         Inferrer(connection, arena, core, core.facts.parallel).serve()
     except (EOFError, OSError):

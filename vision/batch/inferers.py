@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from vision.batch.core import CoreFacts
+from vision.batch.facts import CoreFacts
 from vision.batch.messages import Forget, Infer, Inferred, Refused, Setup
 from vision.batch.tickets import Group
 from vision.batch.worker_process import WorkerProcess

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 from vision.batch.arena import Arena
 from vision.batch.config import BatchConfig, RunOptions
 from vision.batch.coordinator import Coordinator
-from vision.batch.core import CoreFacts
 from vision.batch.decoders import Decoders
+from vision.batch.facts import CoreFacts
 from vision.batch.inferers import Inferers
 from vision.batch.items import Shard
 from vision.batch.messages import Setup

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from vision.batch.core import Row
+from vision.batch.facts import Row
 from vision.batch.items import Failure, Item, Shard
 from vision.batch.messages import Placed
 
