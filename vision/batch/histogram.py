@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from vision.batch.output import Output
+from vision.errors import VisionError
 
 # Rows of a shard that are counted at a time: of label columns alone, so that memory stays flat for any shard.
 BATCH_ROWS = 8192
@@ -20,6 +24,8 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "classify": ("labels", "assigned"),
 }
 _REGRESSION = ("value",)
+
+logger = logging.getLogger(__name__)
 
 Counts = npt.NDArray[np.int64]
 
@@ -69,25 +75,33 @@ class ClassHistogram:
         return sum(item.objects for item in self.classes)
 
 
-def class_histogram(task: str, class_names: Sequence[str], shards: Iterator[BinaryIO]) -> ClassHistogram:
-    """Return what the rows of the shards show.
+def class_histogram(output: Output, files: Sequence[str], task: str, class_names: Sequence[str]) -> ClassHistogram:
+    """Return what the rows of a job show; a file that cannot be read is left out, with a warning.
 
     Args:
+        output: of the job.
+        files: names of the committed shards' files.
         task: of the job.
         class_names: name of each label; labels beyond it are counted under their number.
-        shards: open shard files; each is read to its end before the next is taken, and closed.
     """
-    import pyarrow.parquet as pq
+    import pyarrow as pa
 
     count = _Counting(task)
-    for shard in shards:
-        with shard, pq.ParquetFile(shard) as file:
-            columns = _COLUMNS[task]
-            if task == "classify" and "value" in file.schema_arrow.names:
-                columns = _REGRESSION
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
-                count.add(batch)
+    for name in files:
+        try:
+            _count_file(output, name, count)
+        except (OSError, pa.ArrowException, VisionError) as exc:
+            logger.warning("%s is not counted: %s", output.locate(name), str(exc).partition("\n")[0])
     return count.result(class_names)
+
+
+def _count_file(output: Output, name: str, count: _Counting) -> None:
+    import pyarrow.parquet as pq
+
+    with output.open(name) as opened, pq.ParquetFile(opened) as file:
+        columns = _REGRESSION if "value" in file.schema_arrow.names else _COLUMNS[count.task]
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
+            count.add(batch)
 
 
 @dataclass

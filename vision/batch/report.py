@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from vision.batch.report_text import FailureSummary, pace_words, read_failures, report_text, stage_shares
 from vision.batch.stats import RunReport
+from vision.errors import VisionError
 
 if TYPE_CHECKING:
+    from vision.batch.items import Item
     from vision.batch.output import Output
+    from vision.batch.shard_summary import ShardHeader
+    from vision.report.content import Picture
 
 TEXT_FILE, JSON_FILE, PAGE_FILE, QUARANTINE_FILE = "report.txt", "report.json", "report.html", "quarantine.jsonl"
 SCHEMA_VERSION = 1
 # A job that something starts again every minute must not grow its report without end.
 KEPT_RUNS = 1000
-
+# Names of files may hold bytes that are no text; so written they are valid JSON, too.
+_ESCAPED = "backslashreplace"
 logger = logging.getLogger(__name__)
 
 
@@ -35,13 +40,46 @@ def write_report(output: Output, report: RunReport, *, page: bool = True) -> str
     text = report_text(report, failures)
     runs = [*_earlier_runs(output), run_entry(report)][-KEPT_RUNS:]
     document = {"version": SCHEMA_VERSION, **job_entry(report, failures), "runs": runs}
-    output.replace(TEXT_FILE, text.encode())
-    output.replace(JSON_FILE, json.dumps(document, indent=2, ensure_ascii=False).encode())
+    output.replace(TEXT_FILE, text.encode("utf-8", _ESCAPED))
+    output.replace(JSON_FILE, json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", _ESCAPED))
     if page:
-        from vision.batch.report_page import write_page
-
-        write_page(output, report, failures, runs)
+        output.replace(PAGE_FILE, _page(output, report, failures, runs).encode("utf-8", _ESCAPED))
     return text
+
+
+def _page(output: Output, report: RunReport, failures: FailureSummary, runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the page, from the shards that are committed."""
+    from vision.batch.histogram import ClassHistogram, class_histogram
+    from vision.batch.report_page import page_html
+    from vision.batch.sample_pictures import sample_pictures
+    from vision.batch.shard_summary import ROWS_FOLDER, shard_index
+
+    found = [(index, name) for name in output.names(ROWS_FOLDER) if (index := shard_index(name)) is not None]
+    names = [name for _, name in sorted(found)]
+    header = _header(output, names)
+    histogram = ClassHistogram(report.task)
+    samples: list[Picture] = []
+    if header is not None:
+        histogram = class_histogram(output, names, report.task, header.class_names)
+        samples = sample_pictures(output, names, header, _items_of(output))
+    return page_html(report, failures, runs, read_job(output), histogram, samples)
+
+
+def _header(output: Output, names: Sequence[str]) -> ShardHeader | None:
+    """Return what all shards of the job say alike, of the first one that is whole."""
+    from vision.batch.shard_summary import read_summaries
+
+    found = (summary for summary in read_summaries(output, names) if not isinstance(summary, VisionError))
+    first = next(found, None)
+    return None if first is None else first.header
+
+
+def _items_of(output: Output) -> Callable[[int], Sequence[Item]]:
+    """Return a function from a shard's index to its items."""
+    from vision.batch.manifest import open_manifest
+
+    manifest = open_manifest(output)
+    return lambda index: manifest.shard(index).items
 
 
 def job_entry(report: RunReport, failures: FailureSummary) -> dict[str, Any]:

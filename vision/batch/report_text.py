@@ -51,7 +51,7 @@ class StageShare:
 def read_failures(lines: Iterable[bytes]) -> FailureSummary:
     """Return what the lines of ``quarantine.jsonl`` say; a line that cannot be read is counted as such."""
     stages: Counter[str] = Counter()
-    first = []
+    first: list[FailedItem] = []
     for line in lines:
         if not line.strip():
             continue
@@ -123,7 +123,8 @@ def report_text(report: RunReport, failures: FailureSummary) -> str:
     if report.skipped_items:
         lines.append(f"skipped: {_count(report.skipped_items, 'item')} that earlier runs had finished")
     lines += [
-        f"{share.name}: {share.seconds:.1f} s of work, {share.busy:.0%} of the time of {_count(share.workers, 'worker')}"
+        f"{share.name}: {share.seconds:.1f} s of work, {share.busy:.0%} of the time of "
+        f"{_count(share.workers, 'worker')}"
         for share in stage_shares(report)
     ]
     lines.append(f"device: {report.device}, idle {report.device_idle_share:.0%} of the time")
@@ -131,7 +132,10 @@ def report_text(report: RunReport, failures: FailureSummary) -> str:
     if failures.total:
         stages = ", ".join(f"{stage} {count}" for stage, count in sorted(failures.by_stage.items()))
         lines.append(f"failed by stage: {stages} (quarantine.jsonl)")
-        lines += [f"  {one_line(item.path)} ({item.stage}): {item.error}" for item in failures.first[:SHOWN_FAILURES]]
+        lines += [
+            f"  {one_line(item.path)} ({item.stage}): {one_line(item.error)}"
+            for item in failures.first[:SHOWN_FAILURES]
+        ]
         if failures.total > SHOWN_FAILURES:
             lines.append(f"  and {failures.total - SHOWN_FAILURES} more")
     lines += [f"ended early: {words}" for words in [ending_words(report)] if words]

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from vision.batch.items import Item
+from vision.batch.output import Output
+from vision.batch.report_text import one_line
 from vision.batch.rows import Row
+from vision.batch.samples import choose_rows, read_row
+from vision.batch.shard_summary import ShardHeader, shard_index
 from vision.errors import InvalidInputError
 from vision.geometry.rle import decode_mask
 from vision.io.container import open_container, pick_stream
 from vision.io.frame_range import FrameRange
 from vision.io.images import ImageLimits, decode_image
 from vision.io.video_range import VideoRangeReader
+from vision.report.content import PHOTO_QUALITY, Picture
 from vision.types import (
     Classification,
     Detections,
@@ -37,14 +45,49 @@ MAX_BYTES = 64 * 1024 * 1024
 _SAME_TIME_S = 1e-3
 _NAMED = 6
 
+logger = logging.getLogger(__name__)
 
-def read_picture(item: Item, row: Row, max_pixels: int) -> ImageArray:
+
+def sample_pictures(
+    output: Output, files: Sequence[str], header: ShardHeader, items_of: Callable[[int], Sequence[Item]]
+) -> list[Picture]:
+    """Return the pictures of a job's report; what cannot be read again is left out.
+
+    Args:
+        output: of the job.
+        files: names of the committed shards' files, sorted.
+        header: of the job's shards.
+        items_of: returns the items of a shard by its index.
+    """
+    pictures = []
+    for number, place in enumerate(choose_rows(output, files, header.task)):
+        try:
+            row = read_row(output, place)
+            item = next(item for item in items_of(shard_index(place.file) or 0) if item.index == row["item"])
+            image = draw_row(read_picture(item, row), row, header.class_names)
+        # Whatever a store or a decoder raises: a picture less is no reason for no report.
+        except Exception as exc:
+            logger.debug("a sample of %s is left out of the report: %s", place.file, exc)
+            continue
+        pictures.append(_picture(number, row, image))
+    return pictures
+
+
+def _picture(number: int, row: Row, image: ImageArray) -> Picture:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=PHOTO_QUALITY)
+    return Picture(f"sample-{number}", one_line(row["path"]), describe_row(row), b"", file.getvalue())
+
+
+def read_picture(item: Item, row: Row) -> ImageArray:
     """Return the picture or frame of a row, uint8 RGB [H, W, 3].
 
     Raises:
         InvalidInputError: it cannot be read any more, or is another one than it was.
         Exception: what the store of a remote item raises.
     """
+    # No more than it was; a file may have been replaced by a larger one.
+    max_pixels = row["height"] * row["width"]
     picture = _read_frame(item, row, max_pixels) if item.kind == "video" else _read_image(item, max_pixels)
     if picture.shape[:2] != (row["height"], row["width"]):
         raise InvalidInputError(
@@ -77,13 +120,12 @@ def _read_frame(item: Item, row: Row, max_pixels: int) -> ImageArray:
         wanted = _frame_range(path, item, row)
         with VideoRangeReader(path, wanted, max_pixels=max_pixels, name=item.name) as reader:
             frame = next(reader)
-    if frame.timestamp_s is not None and row["timestamp_s"] is not None:
-        is_same = abs(frame.timestamp_s - row["timestamp_s"]) < _SAME_TIME_S
-        if not is_same:
-            raise InvalidInputError(
-                f"frame {row['frame_index']} of {item.name} must be at {row['timestamp_s']} s, found one at "
-                f"{frame.timestamp_s} s; the video's clock is not even, or it was changed since the run"
-            )
+    times_s = [time_s for time_s in (frame.timestamp_s, row["timestamp_s"]) if time_s is not None]
+    if frame.index != row["frame_index"] or max(times_s, default=0) - min(times_s, default=0) > _SAME_TIME_S:
+        raise InvalidInputError(
+            f"{item.name} must have frame {row['frame_index']} at {row['timestamp_s']} s, found frame {frame.index} at "
+            f"{frame.timestamp_s} s; its clock jumps, or it was changed since the run"
+        )
     return frame.image
 
 
@@ -118,7 +160,7 @@ def draw_row(picture: ImageArray, row: Row, class_names: Sequence[str]) -> Image
     return Annotator(class_names, trace_length=0).draw(Frame(small), result)
 
 
-def describe_row(row: Row, class_names: Sequence[str]) -> str:
+def describe_row(row: Row) -> str:
     """Return what a row says in a line: classes with their number or share, a class, or a value; and the time."""
     parts = []
     if row.get("timestamp_s") is not None:
@@ -136,7 +178,7 @@ def describe_row(row: Row, class_names: Sequence[str]) -> str:
         decided = list(zip(row["names"], row["scores"], strict=True))[: max(row["assigned"], 1)]
         parts.append(", ".join(f"{name} {score:.2f}" for name, score in decided[:_NAMED]))
     else:
-        counts = Counter(row["names"])
+        counts: Counter[str] = Counter(row["names"])
         parts.append(", ".join(f"{count} {name}" for name, count in counts.most_common(_NAMED)) or "no object")
     return ", ".join(parts)
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from vision.batch.histogram import BATCH_ROWS
 from vision.batch.output import Output
 from vision.batch.rows import Row, table_rows
+from vision.errors import VisionError
 
 SAMPLES = 12
 # The leaf column whose lists are as long as a row has objects; the other tasks have none.
@@ -23,10 +24,9 @@ _OBJECTS = {
 
 @dataclass(frozen=True, slots=True)
 class ChosenRow:
-    """Where a row stands: its shard's file name below ``rows/``, the shard's place in the job, and the row in it."""
+    """Where a row stands: the name of its shard's file, and which row of it."""
 
     file: str
-    shard: int
     position: int
 
 
@@ -35,7 +35,7 @@ def choose_rows(output: Output, files: Sequence[str], task: str, count: int = SA
 
     Args:
         output: of the job.
-        files: names of the committed shards below ``rows/``, sorted.
+        files: names of the committed shards' files, sorted.
         task: of the job.
         count: how many rows.
     """
@@ -46,8 +46,7 @@ def choose_rows(output: Output, files: Sequence[str], task: str, count: int = SA
         slots = [slot for slot, at in enumerate(places) if at == place]
         objects = _object_counts(output, files[place], task)
         fullest = [slot % 2 == 0 and task in _OBJECTS for slot in slots]
-        shard = int("".join(sign for sign in files[place] if sign.isdecimal()) or place)
-        chosen += [ChosenRow(files[place], shard, position) for position in _positions(objects, fullest)]
+        chosen += [ChosenRow(files[place], position) for position in _positions(objects, fullest)]
     return chosen
 
 
@@ -55,7 +54,7 @@ def read_row(output: Output, row: ChosenRow) -> Row:
     """Return a row as the core made it, with its names; of its shard one row group is read."""
     import pyarrow.parquet as pq
 
-    with output.open(f"rows/{row.file}") as opened, pq.ParquetFile(opened) as file:
+    with output.open(row.file) as opened, pq.ParquetFile(opened) as file:
         first = 0
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
@@ -66,15 +65,19 @@ def read_row(output: Output, row: ChosenRow) -> Row:
 
 
 def _object_counts(output: Output, file_name: str, task: str) -> npt.NDArray[np.int64]:
-    """Return the number of objects in each row of a shard; zeros for tasks without objects."""
+    """Return the number of objects in each row of a shard, zeros for tasks without objects; none of a damaged file."""
+    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    with output.open(f"rows/{file_name}") as opened, pq.ParquetFile(opened) as file:
-        if task not in _OBJECTS:
-            return np.zeros(file.metadata.num_rows, np.int64)
-        batches = file.iter_batches(batch_size=BATCH_ROWS, columns=[_OBJECTS[task]])
-        counts = [pc.fill_null(pc.list_value_length(batch.column(0)), 0).to_numpy() for batch in batches]
+    try:
+        with output.open(file_name) as opened, pq.ParquetFile(opened) as file:
+            if task not in _OBJECTS:
+                return np.zeros(file.metadata.num_rows, np.int64)
+            batches = file.iter_batches(batch_size=BATCH_ROWS, columns=[_OBJECTS[task]])
+            counts = [pc.fill_null(pc.list_value_length(batch.column(0)), 0).to_numpy() for batch in batches]
+    except (OSError, pa.ArrowException, VisionError):
+        return np.zeros(0, np.int64)
     return np.concatenate([np.zeros(0, np.int64), *counts])
 
 

@@ -83,7 +83,7 @@ def run(
         typer.echo(to_toml(settings), nl=False)
         return OK
     job = BatchConfig(
-        task=task.value,  # type: ignore[arg-type]
+        task=task.value,
         pipeline=settings,
         shard_size=shard_size,
         video_chunk=video_chunk,
@@ -106,7 +106,7 @@ def run(
         out=out,
         config=job,
         options=how,
-        engine=engine.value,  # type: ignore[arg-type]
+        engine=engine.value,
         resume=resume,
         column=column,
         ray=ray,

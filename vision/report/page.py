@@ -94,6 +94,34 @@ def html_table(table: Table, *, fold: bool = True) -> str:
     return title + html_text(table.note, "note") + body
 
 
+def html_bars(
+    header: Sequence[str], rows: Sequence[tuple[str, float, Sequence[str]]], *, shown: int = LONG_TABLE
+) -> str:
+    """Return a table with a bar in each row; rows beyond ``shown`` are folded.
+
+    Args:
+        header: of the names, the bars and the numbers.
+        rows: name, length of the bar in [0, 1], numbers as text.
+        shown: how many rows stand open.
+    """
+    css = ("", "bar", *("number" for _ in header[2:]))
+    head = "".join(f'<th scope="col"{_class(name)}>{escape(text)}</th>' for name, text in zip(css, header, strict=True))
+    lines = [_bar(name, length, numbers) for name, length, numbers in rows]
+    if not lines:
+        return ""
+    tables = [
+        f'<div class="scroll"><table class="bars"><thead><tr>{head}</tr></thead><tbody>{part}</tbody></table></div>'
+        for part in ("".join(lines[:shown]), "".join(lines[shown:]))
+    ]
+    return tables[0] + (html_folded(f"{len(lines) - shown} more", tables[1]) if lines[shown:] else "")
+
+
+def _bar(name: str, length: float, numbers: Sequence[str]) -> str:
+    width = 100 * min(max(length, 0.0), 1.0)
+    cells = "".join(f'<td class="number">{escape(text)}</td>' for text in numbers)
+    return f'<tr><th scope="row">{escape(name)}</th><td class="bar"><i style="width:{width:.2f}%"></i></td>{cells}</tr>'
+
+
 def html_folded(summary: str, content: str) -> str:
     """Return HTML that opens when its summary is clicked."""
     return f"<details><summary>{escape(summary)}</summary>{content}</details>"
@@ -102,6 +130,11 @@ def html_folded(summary: str, content: str) -> str:
 def html_plots(pictures: Sequence[Picture]) -> str:
     """Return plots side by side where there is room."""
     return f'<div class="figures">{"".join(_figure(item) for item in pictures)}</div>' if pictures else ""
+
+
+def html_gallery(pictures: Sequence[Picture]) -> str:
+    """Return small pictures in as many columns as there is room for."""
+    return f'<div class="gallery">{"".join(_figure(item) for item in pictures)}</div>' if pictures else ""
 
 
 def html_lanes(picture: Picture) -> str:
