@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from vision.batch.items import Failure, Item, Shard
+from vision.batch.items import Failure, Shard
 from vision.batch.local_output import refused_writes
 from vision.batch.output import Output
 from vision.batch.rows import Row
 from vision.batch.schema import arrow_schema, require_pyarrow, to_record_batch
+from vision.batch.shard_laws import ShardLaws
 from vision.batch.shard_summary import (
     METADATA_KEY,
     ShardChecksum,
@@ -55,7 +56,7 @@ class ShardWriter:
         self._output = output
         self._shard = shard
         self._header = header
-        self._laws = _ShardLaws(shard)
+        self._laws = ShardLaws(shard)
         self._failures: dict[int, Failure] = {}
         self._waiting: list[Row] = []
         self._schema = arrow_schema(header.task, header.dim, regression=header.is_regression)
@@ -104,7 +105,7 @@ class ShardWriter:
             InvalidInputError: the output refuses the file, or has another one of that name.
         """
         part = self._require_open()
-        self._laws.close(self._failures)
+        self._laws.close(self._failures.keys())
         if self._waiting:
             self._flush()
         summary = self._summary()
@@ -173,45 +174,6 @@ class ShardWriter:
         if self._part is None:
             raise StateError(f"shard {self._shard.index} is closed already; add rows before commit")
         return self._part
-
-
-class _ShardLaws:
-    """What must hold of a shard: its own items, each with its frames in order, and each with rows or a failure."""
-
-    def __init__(self, shard: Shard) -> None:
-        self.items: dict[int, Item] = {item.index: item for item in shard.items}
-        self.rows_of: dict[int, int] = {}
-        self.n_rows = 0
-        self._index = shard.index
-        self._last = (-1, -1)
-
-    def add(self, item: int, frame: int) -> None:
-        """Take note of a row."""
-        known = self.items.get(item)
-        if known is None or (item, frame) <= self._last or not _has_frame(known, frame):
-            raise StateError(
-                f"shard {self._index} must get rows of its items in order, each once, got frame {frame} of item {item} "
-                f"after frame {self._last[1]} of item {self._last[0]}; this is an error of Stride32, report it"
-            )
-        self._last = (item, frame)
-        self.rows_of[item] = self.rows_of.get(item, 0) + 1
-        self.n_rows += 1
-
-    def close(self, failures: dict[int, Failure]) -> None:
-        """Raise StateError when an item was left out."""
-        lost = [item for item in self.items if item not in self.rows_of and item not in failures]
-        if lost:
-            raise StateError(
-                f"shard {self._index} must have rows or a failure of each item, {len(lost)} have neither, item "
-                f"{lost[0]} among them; this is an error of Stride32, report it"
-            )
-
-
-def _has_frame(item: Item, frame: int) -> bool:
-    """Return whether a row of an item may have that frame index."""
-    if item.frames is not None:
-        return item.frames.start <= frame < item.frames.stop
-    return frame >= 0 if item.kind == "video" else frame == 0
 
 
 class _HashedFile:
