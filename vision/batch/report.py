@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from vision.batch.job_record import JOB_FILE
+from vision.batch.quarantine import QUARANTINE_FILE
 from vision.batch.report_text import FailureSummary, pace_words, read_failures, report_text, stage_shares
 from vision.batch.stats import RunReport
 from vision.errors import VisionError
 
 if TYPE_CHECKING:
-    from vision.batch.items import Item
     from vision.batch.output import Output
     from vision.batch.shard_summary import ShardHeader
     from vision.report.content import Picture
 
-TEXT_FILE, JSON_FILE, PAGE_FILE, QUARANTINE_FILE = "report.txt", "report.json", "report.html", "quarantine.jsonl"
+TEXT_FILE, JSON_FILE, PAGE_FILE = "report.txt", "report.json", "report.html"
 SCHEMA_VERSION = 1
 # A job that something starts again every minute must not grow its report without end.
 KEPT_RUNS = 1000
@@ -51,7 +52,6 @@ def _page(output: Output, report: RunReport, failures: FailureSummary, runs: Seq
     """Return the page, from the shards that are committed."""
     from vision.batch.histogram import ClassHistogram, class_histogram
     from vision.batch.report_page import page_html
-    from vision.batch.sample_pictures import sample_pictures
     from vision.batch.shard_summary import ROWS_FOLDER, shard_index
 
     found = [(index, name) for name in output.names(ROWS_FOLDER) if (index := shard_index(name)) is not None]
@@ -61,7 +61,7 @@ def _page(output: Output, report: RunReport, failures: FailureSummary, runs: Seq
     samples: list[Picture] = []
     if header is not None:
         histogram = class_histogram(output, names, report.task, header.class_names)
-        samples = sample_pictures(output, names, header, _items_of(output))
+        samples = _samples(output, names, header)
     return page_html(report, failures, runs, read_job(output), histogram, samples)
 
 
@@ -74,12 +74,19 @@ def _header(output: Output, names: Sequence[str]) -> ShardHeader | None:
     return None if first is None else first.header
 
 
-def _items_of(output: Output) -> Callable[[int], Sequence[Item]]:
-    """Return a function from a shard's index to its items."""
-    from vision.batch.manifest import open_manifest
+def _samples(output: Output, names: Sequence[str], header: ShardHeader) -> list[Picture]:
+    """Return pictures of the rows; none where the list of the inputs is not there."""
+    from vision.batch.job import MANIFEST_FILE
+    from vision.batch.manifest import Manifest
+    from vision.batch.sample_pictures import sample_pictures
 
-    manifest = open_manifest(output)
-    return lambda index: manifest.shard(index).items
+    try:
+        with output.open(MANIFEST_FILE) as file:
+            manifest = Manifest.open(file)
+            return sample_pictures(output, names, header, lambda index: manifest.shard(index).items)
+    except VisionError as exc:
+        logger.warning("the report has no pictures: %s", exc)
+        return []
 
 
 def job_entry(report: RunReport, failures: FailureSummary) -> dict[str, Any]:
@@ -131,7 +138,7 @@ def run_entry(report: RunReport) -> dict[str, Any]:
 
 def read_job(output: Output) -> Mapping[str, Any]:
     """Return ``job.json``, or nothing where it cannot be read: a report is worth having without it."""
-    return _read_object(output, "job.json")
+    return _read_object(output, JOB_FILE)
 
 
 def _earlier_runs(output: Output) -> list[dict[str, Any]]:

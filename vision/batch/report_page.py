@@ -48,7 +48,7 @@ def page_html(
 
 
 def _tiles(report: RunReport, histogram: ClassHistogram) -> list[tuple[str, str]]:
-    tiles = [("pictures and frames", f"{histogram.rows}")]
+    tiles = [("images", f"{histogram.rows}")]
     if histogram.classes:
         tiles.append(("classes met", f"{len(histogram.classes)}"))
         if report.task in ("detect", "track"):

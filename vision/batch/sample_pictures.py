@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from vision.batch.fetching import fetch_bytes
 from vision.batch.items import Item
 from vision.batch.output import Output
 from vision.batch.report_text import one_line
@@ -88,7 +89,12 @@ def read_picture(item: Item, row: Row) -> ImageArray:
     """
     # No more than it was; a file may have been replaced by a larger one.
     max_pixels = row["height"] * row["width"]
-    picture = _read_frame(item, row, max_pixels) if item.kind == "video" else _read_image(item, max_pixels)
+    if item.kind == "video":
+        picture = _read_frame(item, row, max_pixels)
+    else:
+        picture = decode_image(
+            fetch_bytes(item, MAX_BYTES), limits=ImageLimits(max_pixels=max_pixels), source=item.name
+        )
     if picture.shape[:2] != (row["height"], row["width"]):
         raise InvalidInputError(
             f"{item.name} must be {row['width']} x {row['height']} pixels as it was, found "
@@ -97,24 +103,10 @@ def read_picture(item: Item, row: Row) -> ImageArray:
     return picture
 
 
-def _read_image(item: Item, max_pixels: int) -> ImageArray:
-    if item.is_remote:
-        from vision.batch.fetching import fetch_bytes
-
-        data = fetch_bytes(item, MAX_BYTES)
-    else:
-        with Path(item.address).open("rb") as file:
-            file.seek(item.offset)
-            data = file.read(item.length if item.length >= 0 else MAX_BYTES)
-    return decode_image(data, limits=ImageLimits(max_pixels=max_pixels), source=item.name)
-
-
 def _read_frame(item: Item, row: Row, max_pixels: int) -> ImageArray:
     with tempfile.TemporaryDirectory(prefix="stride32-") as folder:
         path = Path(item.address)
         if item.is_remote:
-            from vision.batch.fetching import fetch_bytes
-
             path = Path(folder) / "video"
             path.write_bytes(fetch_bytes(item, MAX_BYTES))
         wanted = _frame_range(path, item, row)

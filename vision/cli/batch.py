@@ -51,24 +51,30 @@ app.command("run", cls=RunCommand, hidden=True, epilog=SUBCOMMANDS_HELP)(run)
 
 @app.command()
 def status(folder: Folder, as_json: Json = False) -> int:
-    """Print how far a job is. Exit codes: 0 all shards are committed, 3 some are missing or items failed."""
+    """Print how far a job is. Exit codes: 0 whole, 1 damage, 3 shards are missing or items failed."""
     from vision.batch.output import open_output
     from vision.batch.status import read_status
 
     with needs_extra("batch", "a batch job"):
         found = read_status(open_output(folder))
     typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else found.text())
+    if found.damaged:
+        return FAILURE
     return OK if found.is_whole else SOME_INPUTS_FAILED
 
 
 @app.command()
-def verify(folder: Folder, as_json: Json = False) -> int:
+def verify(
+    folder: Folder,
+    quick: Annotated[bool, typer.Option("--quick", help="Read what shards say of themselves, not every byte.")] = False,
+    as_json: Json = False,
+) -> int:
     """Check rows and checksums of all shards. Exit codes: 0 whole, 1 damage, 3 shards are missing or items failed."""
     from vision.batch.output import open_output
     from vision.batch.verify import verify_job
 
     with needs_extra("batch", "a batch job"):
-        found = verify_job(open_output(folder))
+        found = verify_job(open_output(folder), deep=not quick)
     typer.echo(json.dumps(found.to_dict(), indent=2) if as_json else found.text())
     if found.damage:
         return FAILURE

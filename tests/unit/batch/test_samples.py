@@ -157,7 +157,7 @@ def test_a_member_of_a_tar_is_read_in_its_place(tmp_path: Path) -> None:
 
 def test_the_page_escapes_names_and_shows_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job(tmp_path)
-    monkeypatch.setattr(report_module, "_items_of", lambda output: job.items_of)
+    monkeypatch.setattr(report_module, "_samples", lambda *args: sample_pictures(*args, job.items_of))
     hostile = '<script>alert("1").png'.replace("/", "")
     job.add([boxes(2), boxes(0)], names=[hostile, "b c ä.png"], failed=["<img src=x>\n.png"])
     line = b'{"path": "<img src=x>\\n.png", "stage": "decode", "error": "<i>not</i> a picture", "item": 2}\n'
