@@ -15,6 +15,7 @@ from vision.batch.shard_summary import (
     damaged,
     read_summaries,
     shard_index,
+    shard_names,
 )
 from vision.errors import ConfigError, InvalidInputError, OutputExistsError
 
@@ -52,13 +53,13 @@ class Job:
 
     def summaries(self) -> Iterator[ShardSummary]:
         """Yield what each shard that is there now says of itself, in order, after a check that it is this job's."""
-        names = self.output.names(ROWS_FOLDER)
-        foreign = find_foreign(names, self.manifest.n_shards)
+        foreign = find_foreign(self.output.names(ROWS_FOLDER), self.manifest.n_shards)
         if foreign:
             raise InvalidInputError(
                 f"{self.output.locate(ROWS_FOLDER)} must hold the shards of the job alone, found {foreign[0]}; move it "
                 "elsewhere"
             )
+        names = shard_names(self.output)
         for name, found in zip(names, read_summaries(self.output, names), strict=True):
             if isinstance(found, InvalidInputError):
                 raise found
@@ -166,15 +167,8 @@ def _open_manifest(output: Output) -> Manifest:
 
 def _resume(output: Output, now: JobRecord, manifest: Manifest, *, resume: bool) -> JobRecord:
     """Return what the job was begun with, once it is known to be what is wanted now."""
+    refuse_unasked(output, resume=resume)
     then = read_record(output)
-    if not resume:
-        done = sum(shard_index(name) is not None for name in output.names(ROWS_FOLDER))
-        raise OutputExistsError(
-            f"{output.address} must be new or empty, it holds a job with {done} of {then.shards} shards; pass --resume "
-            "to go on, or another --out",
-            expected="an empty folder",
-            actual=f"a job with {done} of {then.shards} shards",
-        )
     differences = then.differences(now)
     if then.digest != now.digest:
         differences += _input_differences(output, then, manifest)
@@ -195,3 +189,17 @@ def _input_differences(output: Output, then: JobRecord, manifest: Manifest) -> l
     return [f"inputs: {line}" for line in found] or [
         f"inputs: {then.items} items in {then.shards} shards in the job, {manifest.n_items} in {manifest.n_shards} now"
     ]
+
+
+def refuse_unasked(output: Output, *, resume: bool) -> None:
+    """Raise OutputExistsError for a place that holds a job which nobody wants to go on with; costs no model's load."""
+    if resume or not output.exists(JOB_FILE):
+        return
+    total = read_record(output).shards
+    done = sum(shard_index(name) is not None for name in output.names(ROWS_FOLDER))
+    raise OutputExistsError(
+        f"{output.address} must be new or empty, it holds a job with {done} of {total} shards; pass --resume "
+        "to go on, or another --out",
+        expected="an empty folder",
+        actual=f"a job with {done} of {total} shards",
+    )

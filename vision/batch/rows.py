@@ -27,8 +27,13 @@ def table_rows(table: Any) -> Iterator[Row]:
         yield dict(zip(columns, values, strict=True))
 
 
-def read_rows(output: Output, name: str) -> Iterator[Row]:
+def read_rows(output: Output, name: str, columns: Sequence[str] | None = None) -> Iterator[Row]:
     """Return the rows of a shard's file, one row group after the other.
+
+    Args:
+        output: of the job.
+        name: of the file.
+        columns: those that are wanted; None for all.
 
     Raises:
         InvalidInputError: the file cannot be read as Parquet, or a checksum of a page is wrong.
@@ -39,7 +44,7 @@ def read_rows(output: Output, name: str) -> Iterator[Row]:
     try:
         with output.open(name) as raw, pq.ParquetFile(raw, page_checksum_verification=True) as file:
             for group in range(file.num_row_groups):
-                yield from table_rows(file.read_row_group(group))
+                yield from table_rows(file.read_row_group(group, columns))
     except (OSError, pa.ArrowException) as exc:
         raise InvalidInputError(
             f"{output.locate(name)} must be a whole Parquet file, found: {str(exc).splitlines()[0]}; run "

@@ -112,6 +112,13 @@ def shard_index(name: str) -> int | None:
     return int(digits) if is_number and shard_name(int(digits)) == name else None
 
 
+def shard_names(output: Output) -> list[str]:
+    """Return the names of the shards' files that are there, in the order of the shards; other files are left out."""
+    indices = {name: shard_index(name) for name in output.names(ROWS_FOLDER)}
+    # By number: from 100,000 shards on, names sort otherwise.
+    return [name for name, index in sorted(indices.items(), key=lambda pair: pair[1] or 0) if index is not None]
+
+
 def summary_to_json(summary: ShardSummary) -> bytes:
     """Return the JSON text of a footer; with its own sha256, for nothing else in Parquet protects a footer."""
     header = summary.header

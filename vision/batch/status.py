@@ -8,7 +8,7 @@ from typing import Any
 from vision.batch.config import Task
 from vision.batch.job_record import read_record
 from vision.batch.output import Output
-from vision.batch.shard_summary import ROWS_FOLDER, read_summaries, shard_index
+from vision.batch.shard_summary import ROWS_FOLDER, read_summaries, shard_index, shard_names
 from vision.errors import InvalidInputError
 
 
@@ -84,10 +84,13 @@ def read_status(output: Output) -> JobStatus:
     record = read_record(output)
     # Asked before the shards: what a run commits in between is then counted as its work, and not as an end.
     is_running = output.is_running()
-    names = output.names(ROWS_FOLDER)
-    found = list(read_summaries(output, [name for name in names if shard_index(name) is not None]))
+    found = list(read_summaries(output, shard_names(output)))
     summaries = [each for each in found if not isinstance(each, InvalidInputError)]
-    foreign = [f"{output.locate(name)} is no shard; move it elsewhere" for name in names if shard_index(name) is None]
+    foreign = [
+        f"{output.locate(name)} is no shard; move it elsewhere"
+        for name in output.names(ROWS_FOLDER)
+        if shard_index(name) is None
+    ]
     return JobStatus(
         address=output.address,
         task=record.task,
