@@ -73,9 +73,14 @@ def item_schema() -> Any:
 
 
 class ItemRows:
-    """Items under construction: rows are added one at a time and become Arrow columns block by block."""
+    """Items under construction: rows are added one at a time and become Arrow columns block by block.
 
-    def __init__(self) -> None:
+    Args:
+        base: what makes an address of a name when put before it.
+    """
+
+    def __init__(self, base: str = "") -> None:
+        self._base = base
         self._pa = require_arrow("a batch job")
         self._schema = item_schema()
         self._batches: list[Any] = []
@@ -95,10 +100,9 @@ class ItemRows:
     ) -> None:
         """Add an item; name and address may hold file names that are no text."""
         if not name.isascii() and not _is_text(name):
-            address = _BYTES + quote_from_bytes(os.fsencode(address if address is not None else name))
+            address = self._base + name if address is None else address
             name = name.encode("utf-8", "backslashreplace").decode()
-        elif address is not None and not address.isascii() and not _is_text(address):
-            address = _BYTES + quote_from_bytes(os.fsencode(address))
+        address = None if address is None else encode_text(address)
         self._waiting.append((name, address, kind, offset, length, size, stamp))
         self.n_rows += 1
         if len(self._waiting) >= 16 * BLOCK:
@@ -140,7 +144,17 @@ def read_items(table: Any, base: str, first: int) -> Iterator[Item]:
 def decode_address(address: str | None, name: str, base: str) -> str:
     """Return the path or URL that a row stands for."""
     if address is None:
-        return base + name
+        return decode_text(base) + name
+    return decode_text(address)
+
+
+def encode_text(path: str) -> str:
+    """Return a path as text, whatever its bytes are; ``decode_text`` gives it back."""
+    return path if path.isascii() or _is_text(path) else _BYTES + quote_from_bytes(os.fsencode(path))
+
+
+def decode_text(address: str) -> str:
+    """Return the path that ``encode_text`` wrote down."""
     if address.startswith(_BYTES):
         return os.fsdecode(unquote_to_bytes(address[len(_BYTES) :]))
     return address

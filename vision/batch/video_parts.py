@@ -6,8 +6,10 @@ Only packets are read here, nothing is decoded. A video whose packets do not tel
 from __future__ import annotations
 
 import math
+import os
 from bisect import bisect_left
 from pathlib import Path
+from typing import Any
 
 import av.error
 import numpy as np
@@ -15,6 +17,9 @@ import numpy.typing as npt
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from vision.batch.columns import FRAME_COLUMNS, decode_address
+from vision.batch.filesystems import is_url
+from vision.batch.ordered_map import ordered_map
 from vision.errors import MediaError
 from vision.io.container import open_container, pick_stream
 from vision.io.frame_range import FrameRange
@@ -128,3 +133,35 @@ def _cut(pts: Ticks, key_pts: Ticks, chunk: int) -> list[FrameRange] | None:
         stop_pts = int(pts[stop]) if stop < n_frames else None
         parts.append(FrameRange(start, stop, int(pts[start]), stop_pts, int(key_pts[before])))
     return parts
+
+
+def divide_videos(table: Any, base: str, chunk: int) -> Any:
+    """Return the items with several rows for each local video that can be divided, in order.
+
+    Args:
+        table: items (vision/batch/columns.py). base: before their names. chunk: frames of a part.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    videos = np.flatnonzero(pc.equal(table.column("kind"), "video").to_numpy())
+    rows = table.select(["name", "address"]).take(videos).to_pylist()
+    paths = [decode_address(row["address"], row["name"], base) for row in rows]
+    counts = np.ones(table.num_rows, np.int64)
+    found: list[FrameRange] = []
+    threads = min(8, os.cpu_count() or 1)
+    divided = ordered_map(lambda path: None if is_url(path) else divide_video(path, chunk), paths, threads)
+    for row, parts in zip(videos.tolist(), divided, strict=True):
+        if parts is not None:
+            counts[row] = len(parts)
+            found += parts
+    if not found:
+        return table
+    table = table.take(np.repeat(np.arange(table.num_rows), counts)).combine_chunks()
+    mask = pa.array(np.repeat(counts > 1, counts))
+    for name, attribute in zip(FRAME_COLUMNS, FrameRange.__dataclass_fields__, strict=True):
+        values = pa.array([getattr(part, attribute) for part in found], pa.int64())
+        place = table.schema.get_field_index(name)
+        nulls = pa.nulls(table.num_rows, pa.int64())
+        table = table.set_column(place, table.schema.field(name), pc.replace_with_mask(nulls, mask, values))
+    return table
