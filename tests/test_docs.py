@@ -117,6 +117,9 @@ def parse_command(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
             rest = rest[1:]
         if not rest:
             return path, {}
+        default = getattr(command, "default_command", None)
+        if default is not None and rest[0] not in command.commands:
+            rest = [default, *rest]
         assert rest[0] in command.commands, f"no command {rest[0]!r} among {sorted(command.commands)}"
         path.append(rest[0])
         command, rest = command.commands[rest[0]], rest[1:]

@@ -144,11 +144,13 @@ def report_text(report: RunReport, failures: FailureSummary) -> str:
 
 def ending_words(report: RunReport) -> str:
     """Return why the run ended before its job was finished, or an empty text."""
+    if report.finished:
+        return ""
     if report.interrupted:
         return "it was interrupted; --resume goes on"
     if report.stopped_by_errors:
         return "more items failed than --max-errors allows"
-    return "" if report.finished else "shards are missing; --resume goes on"
+    return "shards are missing; --resume goes on"
 
 
 def one_line(text: str) -> str:

@@ -130,7 +130,7 @@ RayWorkers = Annotated[
     int | None, _option(_RAY, "--ray-workers", "Actors.", metavar="N", min=1, show_default="what fits")
 ]
 RayCpus = Annotated[
-    float | None, _option(_RAY, "--ray-cpus", "CPUs of an actor.", metavar="X", min=0.0, show_default="1")
+    int | None, _option(_RAY, "--ray-cpus", "CPUs of an actor.", metavar="N", min=1, show_default="by node")
 ]
 RayGpus = Annotated[
     float | None, _option(_RAY, "--ray-gpus", "GPUs of an actor.", metavar="X", min=0.0, show_default="0")

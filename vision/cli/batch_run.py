@@ -176,7 +176,7 @@ def _run_job(request: BatchRequest, format: own.FormatName, coco_gt: Path | None
             report = run_batch(request, on_progress=progress.show, should_stop=lambda: stop.requested)
         output = open_output(request.out)
         _export(output, report, format, coco_gt)
-        typer.echo(write_report(output, report, page=not report.interrupted), nl=False)
+        typer.echo(write_report(output, report, page=report.finished or not report.interrupted), nl=False)
     except KeyboardInterrupt:
         typer.echo(RESUME_HINT, err=True)
         raise
@@ -199,7 +199,7 @@ def _export(output: Output, report: RunReport, format: own.FormatName, coco_gt: 
 
 def _exit_code(report: RunReport) -> int:
     """Say on stderr what is not well, and return the code for it."""
-    if report.interrupted:
+    if report.interrupted and not report.finished:
         typer.echo(RESUME_HINT, err=True)
         return INTERRUPTED
     if report.stopped_by_errors:
