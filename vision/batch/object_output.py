@@ -11,6 +11,7 @@ import secrets
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -194,8 +195,8 @@ class _Scratch:
     def __init__(self) -> None:
         from filelock import FileLock
 
-        self._folder = tempfile.TemporaryDirectory(prefix=_SCRATCH, ignore_cleanup_errors=True)
-        self.folder = Path(self._folder.name)
+        self.folder = Path(tempfile.mkdtemp(prefix=_SCRATCH))
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self._lock = FileLock(self.folder / ".lock", thread_local=False)
         self._lock.acquire()
 
