@@ -1,4 +1,4 @@
-"""Files that a listing came upon, to the items of a job: by their suffix they are pictures, videos, shards or nothing."""
+"""Files that a listing came upon, to the items of a job: pictures, videos, shards or nothing, by their suffix."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ class Gathering:
         base: as given.
         notes: lines about what was left out or is damaged.
         n_pictures: that were left out.
+        n_damaged: items that stand for damaged tars.
         low, high: the first and the last address in plain order, of whole ones.
     """
 
     def __init__(self, base: str = "", *, videos_only: bool = False) -> None:
         self.notes: list[str] = []
         self.n_pictures = 0
+        self.n_damaged = 0
         self.low = self.high = ""
         self.base = base
         self._videos_only = videos_only
@@ -85,6 +87,7 @@ class Gathering:
                 self.note(
                     f"{mask_credentials(tar.name)} is damaged or no tar behind {len(members)} pictures ({damage})"
                 )
+                self.n_damaged += 1
                 # An item that fails, so that the shard is in quarantine.
                 self._add_row(tar, "image", tar.name, offset=max(tar.size, 0), length=0)
         if self._videos_only and self.n_pictures:
@@ -118,6 +121,8 @@ class Gathering:
 
     def note(self, line: str) -> None:
         """Write a line down, and to the log."""
+        # Reports are UTF-8; names of files need not be.
+        line = line.encode("utf-8", "backslashreplace").decode()
         logger.warning("%s", line)
         self.notes.append(line)
 

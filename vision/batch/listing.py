@@ -73,7 +73,7 @@ def list_inputs(source: str, config: BatchConfig, *, column: str = "path") -> In
     else:
         found, folder = _from_disk(source, column, videos_only=videos_only)
     table = found.finish()
-    if not table.num_rows:
+    if table.num_rows == found.n_damaged:
         raise _nothing_error(source, found, videos_only=videos_only)
     table, base = (table, folder) if found.base else shorten_names(table, found.low, found.high, folder)
     table, duplicates = sort_items(table, base)
@@ -93,7 +93,7 @@ def _from_disk(source: str, column: str, *, videos_only: bool) -> tuple[Gatherin
     if source and os.path.isdir(path):  # noqa: PTH112
         folder = path.rstrip("/") + "/"
         found = Gathering(folder, videos_only=videos_only)
-        for file in walk_folder(folder, _is_ours, found.notes):
+        for file in walk_folder(folder, _is_ours, found.note):
             found.add(file, is_named=False)
         return found, folder
     found = Gathering(videos_only=videos_only)
@@ -182,7 +182,8 @@ def _is_ours(name: str) -> bool:
 def _refuse_streams(source: str) -> None:
     if is_stream_address(source):
         raise InvalidInputError(
-            f"a batch job must have an end, got the stream {mask_credentials(source)}; use stride32 track, or record it",
+            f"a batch job must have an end, got the stream {mask_credentials(source)}; "
+            "use stride32 track, or record it",
             expected="files",
             actual="a stream",
         )

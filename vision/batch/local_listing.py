@@ -32,14 +32,14 @@ def absolute(path: str) -> str:
     return Path(os.path.abspath(path)).as_posix()  # noqa: PTH100 - resolve() follows links
 
 
-def walk_folder(root: str, is_wanted: Callable[[str], bool], notes: list[str]) -> Iterator[FoundFile]:
+def walk_folder(root: str, is_wanted: Callable[[str], bool], note: Callable[[str], None]) -> Iterator[FoundFile]:
     """Yield the wanted files below a folder by their names below it, in any order.
 
     Hidden files and folders are left out; links to folders may form a ring, so none is followed. A link that leads
     nowhere is a file all the same: it fails where it is read, and is told of.
 
     Args:
-        root: the folder. is_wanted: asked with the name of each file. notes: gets a line for each unreadable folder.
+        root: the folder. is_wanted: asked with the name of each file. note: gets a line for each unreadable folder.
 
     Raises:
         InvalidInputError: the folder itself cannot be listed.
@@ -63,7 +63,7 @@ def walk_folder(root: str, is_wanted: Callable[[str], bool], notes: list[str]) -
                 raise InvalidInputError(
                     f"{root} must be a folder that can be listed: {exc.strerror}; check its permissions", path=root
                 ) from exc
-            notes.append(f"the folder {prefix} cannot be listed ({exc.strerror}); what is in it is left out")
+            note(f"the folder {prefix} cannot be listed ({exc.strerror}); what is in it is left out")
 
 
 def match_files(pattern: str) -> Iterator[FoundFile]:
