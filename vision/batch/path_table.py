@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
+from csv import reader as csv_lines
 from typing import Any, BinaryIO
 
 from vision.batch.columns import require_arrow
@@ -61,10 +61,11 @@ class _NoColumn(Exception):  # noqa: N818 - never leaves this module
 
 
 def _read_lines(file: BinaryIO, name: str) -> Iterator[str]:
-    text = io.TextIOWrapper(file, encoding="utf-8-sig")
+    encoding = "utf-8-sig"
     try:
-        for line in text:
-            entry = line.strip()
+        for line in file:
+            entry = line.decode(encoding).strip()
+            encoding = "utf-8"
             if entry and not entry.startswith("#"):
                 yield entry
     except UnicodeDecodeError as exc:
@@ -72,27 +73,24 @@ def _read_lines(file: BinaryIO, name: str) -> Iterator[str]:
             f"{name} must be a UTF-8 text file with one path a line, failed to read it: {exc}; save it as UTF-8",
             path=name,
         ) from exc
-    finally:
-        # The file belongs to the caller.
-        text.detach()
 
 
 def _read_csv(file: BinaryIO, suffix: str, column: str) -> Iterator[Any]:
     import pyarrow as pa
     from pyarrow import csv
 
-    parse = csv.ParseOptions(delimiter="\t" if suffix == "tsv" else ",")
+    delimiter = "\t" if suffix == "tsv" else ","
+    start = file.tell()
+    header = next(csv_lines([file.readline().decode("utf-8-sig")], delimiter=delimiter), [])
+    if header and column not in header:
+        raise _NoColumn(header)
+    file.seek(start)
+    parse = csv.ParseOptions(delimiter=delimiter)
     # A column of numbers is a column of names nevertheless: 007 is not 7.
     convert = csv.ConvertOptions(
         column_types={column: pa.string()}, include_columns=[column], strings_can_be_null=False
     )
-    start = file.tell()
-    try:
-        reader = csv.open_csv(file, parse_options=parse, convert_options=convert)
-    except KeyError as exc:
-        file.seek(start)
-        raise _NoColumn(csv.open_csv(file, parse_options=parse).schema.names) from exc
-    yield from reader
+    yield from csv.open_csv(file, parse_options=parse, convert_options=convert)
 
 
 def _read_parquet(file: BinaryIO, column: str) -> Iterator[Any]:
