@@ -87,9 +87,12 @@ def pace_words(report: RunReport) -> str:
     shares = stage_shares(report)
     if not report.items or not shares:
         return "This run had nothing left to do."
-    slowest = max(shares, key=lambda share: share.busy)
-    busy = f"busy {slowest.busy:.0%} of the time"
-    if slowest.busy < _BUSY:
+    # Workers of one device wait for each other and for videos that cannot be divided; the device knows better.
+    device = 1 - report.device_idle_share
+    paces = {share.name: max(share.busy, device) if share.name == "infer" else share.busy for share in shares}
+    slowest = max(shares, key=lambda share: paces[share.name])
+    busy = f"busy {paces[slowest.name]:.0%} of the time"
+    if paces[slowest.name] < _BUSY:
         return (
             f"No stage was busy more than {_BUSY:.0%} of the time: the run was short beside its start and end, or the "
             "machine had other work."

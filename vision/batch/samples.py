@@ -82,15 +82,13 @@ def _object_counts(output: Output, file_name: str, task: str) -> npt.NDArray[np.
 
 
 def _positions(objects: npt.NDArray[np.int64], fullest: Sequence[bool]) -> list[int]:
-    """Return a row for each slot, sorted, no row twice: among the fullest, or out of the middle of its part."""
-    order = iter(np.argsort(-objects, kind="stable").tolist())
-    taken: set[int] = set()
-    for slot, wants_full in enumerate(fullest):
-        if len(taken) == len(objects):
-            break
-        middle = (2 * slot + 1) * len(objects) // (2 * len(fullest))
-        position = next(each for each in order if each not in taken) if wants_full else middle
-        while position in taken:
-            position = (position + 1) % len(objects)
-        taken.add(position)
-    return sorted(taken)
+    """Return a row of each of as many equal parts as there are slots: the fullest of its part, or the middle one.
+
+    The fullest rows of all would be neighbours in a video, and look alike.
+    """
+    bounds = [slot * len(objects) // len(fullest) for slot in range(len(fullest) + 1)]
+    return [
+        start + int(objects[start:stop].argmax()) if wants_full else (start + stop) // 2
+        for start, stop, wants_full in zip(bounds, bounds[1:], fullest, strict=False)
+        if start < stop
+    ]

@@ -214,6 +214,7 @@ def _exit_code(report: RunReport) -> int:
         typer.echo(f"error: {missing} of {report.total_shards} shards are not written; --resume goes on", err=True)
         return FAILURE
     if report.total_failures:
-        typer.echo(f"error: {report.total_failures} items failed: quarantine.jsonl; the others are written", err=True)
+        items = f"{report.total_failures} item{'s' * (report.total_failures > 1)}"
+        typer.echo(f"error: {items} failed, see quarantine.jsonl; the others are written", err=True)
         return SOME_INPUTS_FAILED if report.total_rows else FAILURE
     return OK

@@ -65,7 +65,12 @@ def test_shares_are_of_all_workers_of_a_stage() -> None:
     ],
 )
 def test_the_stage_that_sets_the_pace_is_named(stages: StageSeconds, words: str) -> None:
-    assert words in pace_words(replace(REPORT, stages=stages))
+    assert words in pace_words(replace(REPORT, stages=stages, device_idle_share=0.6))
+
+
+def test_a_device_that_is_never_idle_sets_the_pace_whatever_its_workers_say() -> None:
+    stages = StageSeconds(decode_s=2, infer_s=9, inferers=2, decoders=2)
+    assert "Inference is the slowest stage (busy 95%" in pace_words(replace(REPORT, stages=stages))
 
 
 def test_a_gpu_is_not_told_to_become_one() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from vision.batch.sample_pictures import read_picture, sample_pictures
 from vision.batch.samples import ChosenRow, choose_rows, read_row
 from vision.batch.shard_file import ShardHeader, ShardWriter, shard_name
 from vision.batch.stats import RunReport, StageSeconds
+from vision.errors import InvalidInputError
 from vision.geometry.rle import encode_mask
 
 NAMES = ("person", "<b>car</b>")
@@ -94,6 +96,13 @@ def test_rows_are_spread_over_all_shards_and_the_same_each_time(tmp_path: Path) 
     assert chosen == choose_rows(job.output, job.files, "detect", 5)
 
 
+def test_rows_of_one_shard_are_spread_over_it(tmp_path: Path) -> None:
+    job = Job(tmp_path)
+    job.add([boxes(n) for n in (1, 9, 8, 7, 0, 0, 0, 0, 3, 3, 4, 3)])
+    # The fullest of the first and third quarter, the middle of the others.
+    assert [row.position for row in choose_rows(job.output, job.files, "detect", 4)] == [1, 4, 8, 10]
+
+
 def test_a_small_job_shows_each_row_once(tmp_path: Path) -> None:
     job = Job(tmp_path)
     job.add([boxes(n) for n in (1, 0, 2)])
@@ -153,6 +162,22 @@ def test_a_member_of_a_tar_is_read_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"x" * 512 + data + b"y" * 512)
     item = Item(0, "a.tar/0.png", str(tmp_path / "a.tar"), "image", 512, len(data))
     assert (read_picture(item, head(0, item.name)) == 9).all()
+
+
+@pytest.mark.parametrize("index", [0, 1, 17, 39])
+def test_a_frame_of_a_video_is_found_by_its_time(index: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25, width=WIDTH, height=HEIGHT, options={"g": "12"})
+        for number in range(40):
+            picture = np.full((HEIGHT, WIDTH, 3), 6 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    item = Item(0, "a.mp4", str(path), "video")
+    row = head(0, "a.mp4") | {"frame_index": index, "timestamp_s": index / 25}
+    assert abs(read_picture(item, row).mean() - 6 * index) < 3
+    with pytest.raises(InvalidInputError, match="clock jumps|no frame"):
+        read_picture(item, row | {"timestamp_s": index / 25 + 0.01})
 
 
 def test_the_page_escapes_names_and_shows_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
