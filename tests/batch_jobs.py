@@ -110,19 +110,23 @@ def _make_row(task: str, item: Item, frame: int, regression: bool) -> dict[str, 
         "track": lambda: boxes | {"track_ids": np.arange(1, n + 1)},
         "segment": lambda: {"mask_labels": labels, "mask_areas": areas, "mask_counts": counts},
         "embed": lambda: {"embedding": random.random(DIM).astype(np.float32)},
-        "classify": lambda: {"value": float(random.random()), "unit": "cm"}
-        if regression
-        else {
-            "labels": order,
-            "scores": random.random(3).astype(np.float32),
-            "names": tuple(f"class {label}" for label in order),
-            "assigned": 1,
-        },
+        "classify": lambda: (
+            {"value": float(random.random()), "unit": "cm"}
+            if regression
+            else {
+                "labels": order,
+                "scores": random.random(3).astype(np.float32),
+                "names": tuple(f"class {label}" for label in order),
+                "assigned": 1,
+            }
+        ),
     }
     return row | own[task]()
 
 
-def begin_job(output: Output, task: Task = "detect", manifest: Any = None, *, resume: bool = False, **config: Any) -> Job:
+def begin_job(
+    output: Output, task: Task = "detect", manifest: Any = None, *, resume: bool = False, **config: Any
+) -> Job:
     return open_job(
         output,
         config=BatchConfig(task=task, **config),

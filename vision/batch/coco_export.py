@@ -12,7 +12,7 @@ import orjson
 
 from vision.batch.coco_runs import bound_runs, compress_runs
 from vision.batch.export_file import building, check_format
-from vision.batch.job import MANIFEST_FILE
+from vision.batch.job import stored_manifest
 from vision.batch.job_record import read_record
 from vision.batch.output import Output
 from vision.batch.rows import Row, read_rows
@@ -114,10 +114,7 @@ def _image_ids(output: Output, names: Sequence[str], known: Mapping[str, int] | 
 
 def _pictures(output: Output, names: Sequence[str]) -> Iterator[str]:
     """Yield for each row the path of its picture, or what the frame of a video would be called as a picture."""
-    from vision.batch.manifest import Manifest
-
-    with output.open(MANIFEST_FILE) as file:
-        manifest = Manifest.open(file)
+    with stored_manifest(output) as manifest:
         for name in names:
             videos = _videos(manifest, shard_index(name) or 0)
             for row in read_rows(output, name, ("item", "path", "frame_index")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vision.batch.config import BatchConfig
@@ -146,8 +147,11 @@ def open_job(
 def _write_manifest(output: Output, manifest: Manifest) -> None:
     part = output.scratch(MANIFEST_FILE)
     manifest.write(part)
-    if output.put_new(MANIFEST_FILE, part) or _open_manifest(output).digest == manifest.digest:
+    if output.put_new(MANIFEST_FILE, part):
         return
+    with stored_manifest(output) as stored:
+        if stored.digest == manifest.digest:
+            return
     # Left by a run that ended before it was a job, with inputs that have changed since.
     if not output.is_lockable:
         raise OutputExistsError(
@@ -159,10 +163,13 @@ def _write_manifest(output: Output, manifest: Manifest) -> None:
     output.replace(MANIFEST_FILE, part)
 
 
-def _open_manifest(output: Output) -> Manifest:
+@contextmanager
+def stored_manifest(output: Output) -> Iterator[Manifest]:
+    """Open the list of inputs that a job was begun with."""
     from vision.batch.manifest import Manifest
 
-    return Manifest.open(output.open(MANIFEST_FILE))
+    with output.open(MANIFEST_FILE) as file:
+        yield Manifest.open(file)
 
 
 def _resume(output: Output, now: JobRecord, manifest: Manifest, *, resume: bool) -> JobRecord:
@@ -185,7 +192,8 @@ def _resume(output: Output, now: JobRecord, manifest: Manifest, *, resume: bool)
 def _input_differences(output: Output, then: JobRecord, manifest: Manifest) -> list[str]:
     from vision.batch.manifest import differences
 
-    found = differences(_open_manifest(output), manifest, limit=_NAMED_INPUTS)
+    with stored_manifest(output) as stored:
+        found = differences(stored, manifest, limit=_NAMED_INPUTS)
     return [f"inputs: {line}" for line in found] or [
         f"inputs: {then.items} items in {then.shards} shards in the job, {manifest.n_items} in {manifest.n_shards} now"
     ]

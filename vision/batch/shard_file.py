@@ -24,8 +24,8 @@ from vision.batch.shard_summary import (
     ShardChecksum,
     ShardHeader,
     ShardSummary,
-    footer_start,
     read_summary,
+    seal,
     shard_name,
     summary_to_json,
 )
@@ -113,8 +113,8 @@ class ShardWriter:
             self._writer.add_key_value_metadata({METADATA_KEY: summary_to_json(summary).decode()})
             self._writer.close()
             self._file.close()
-            with part.open("rb") as file:
-                start = footer_start(file)
+            with part.open("rb+") as file:
+                start = seal(file)
         if start != summary.checksum.n_bytes:
             raise StateError(
                 f"pyarrow must write whole row groups at once, found {start} bytes before the footer of {self.name} "

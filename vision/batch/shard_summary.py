@@ -23,6 +23,7 @@ METADATA_KEY = "stride32"
 ROWS_FOLDER = "rows"
 # Behind the footer: its length and "PAR1".
 _TAIL_BYTES = 8
+_SEAL_KEY, _NO_SEAL = "footer_sha256", "0" * 64
 # A store takes as long to answer one question as many.
 _READERS = 16
 _READ_AHEAD = 256
@@ -120,7 +121,7 @@ def shard_names(output: Output) -> list[str]:
 
 
 def summary_to_json(summary: ShardSummary) -> bytes:
-    """Return the JSON text of a footer; with its own sha256, for nothing else in Parquet protects a footer."""
+    """Return the JSON text of a footer that is not sealed yet; see ``seal``."""
     header = summary.header
     facts = {
         "schema_version": SCHEMA_VERSION,
@@ -138,8 +139,9 @@ def summary_to_json(summary: ShardSummary) -> bytes:
         "rows": summary.rows,
         "failures": [asdict(failure) for failure in summary.failures],
         "checksum": {"sha256": summary.checksum.sha256, "bytes": summary.checksum.n_bytes},
+        _SEAL_KEY: _NO_SEAL,
     }
-    return orjson.dumps(facts | {"facts_sha256": _digest(facts)}, option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)
 
 
 def summary_from_json(text: bytes) -> ShardSummary:
@@ -147,8 +149,6 @@ def summary_from_json(text: bytes) -> ShardSummary:
     facts = orjson.loads(text)
     if facts["schema_version"] != SCHEMA_VERSION:
         raise ValueError(f"schema version {facts['schema_version']}, this Stride32 reads {SCHEMA_VERSION}")
-    if facts.pop("facts_sha256") != _digest(facts):
-        raise ValueError("a footer that does not fit its own sha256")
     header = ShardHeader(
         version=facts["stride32"],
         class_names=tuple(facts["class_names"]),
@@ -163,11 +163,29 @@ def summary_from_json(text: bytes) -> ShardSummary:
     )
 
 
-def footer_start(file: BinaryIO) -> int:
-    """Return where the footer of a Parquet file begins."""
+def seal(file: BinaryIO) -> int:
+    """Write into the footer of a file its own sha256, and return where the footer begins.
+
+    Parquet has checksums for pages and none for the footer, which says where they are and what they mean.
+    """
+    start, footer, place = _read_footer(file)
+    file.seek(start + place)
+    file.write(hashlib.sha256(footer).hexdigest().encode())
+    return start
+
+
+def _read_footer(file: BinaryIO) -> tuple[int, bytes, int]:
+    """Return where the footer begins, its bytes as they were before they were sealed, and where in it the seal is."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _TAIL_BYTES))
-    return size - _TAIL_BYTES - int.from_bytes(file.read(_TAIL_BYTES)[:4], "little")
+    start = size - _TAIL_BYTES - int.from_bytes(file.read(_TAIL_BYTES)[:4], "little")
+    file.seek(max(0, start))
+    footer = file.read()
+    mark = f'"{_SEAL_KEY}":"'.encode()
+    if footer.count(mark) != 1:
+        raise ValueError("no footer that stride32 batch has sealed")
+    place = footer.index(mark) + len(mark)
+    return start, footer[:place] + _NO_SEAL.encode() + footer[place + len(_NO_SEAL) :], place
 
 
 def read_summary(output: Output, name: str) -> ShardSummary:
@@ -182,11 +200,14 @@ def read_summary(output: Output, name: str) -> ShardSummary:
 
     try:
         with output.open(name) as file:
+            start, footer, _ = _read_footer(file)
             metadata = pq.ParquetFile(file).metadata
-            summary = summary_from_json((metadata.metadata or {})[METADATA_KEY.encode()])
-            start = footer_start(file)
+            text = metadata.metadata[METADATA_KEY.encode()]
+            if orjson.loads(text)[_SEAL_KEY] != hashlib.sha256(footer).hexdigest():
+                raise ValueError("a footer that does not fit its own sha256")
+            summary = summary_from_json(text)
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as exc:
-        reason = f"no {METADATA_KEY!r} in its metadata" if isinstance(exc, KeyError) else str(exc).partition("\n")[0]
+        reason = f"no {exc} in its footer" if isinstance(exc, KeyError) else str(exc).partition("\n")[0]
         raise damaged(output, name, "a whole shard of a batch job", reason) from exc
     if (metadata.num_rows, start) != (summary.rows, summary.checksum.n_bytes):
         raise damaged(
@@ -221,7 +242,3 @@ def damaged(output: Output, name: str, expected: str, found: str) -> InvalidInpu
         expected=expected,
         actual=found,
     )
-
-
-def _digest(facts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()

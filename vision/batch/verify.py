@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vision.batch.items import Shard
-from vision.batch.job import MANIFEST_FILE, find_mismatch
+from vision.batch.job import MANIFEST_FILE, find_mismatch, stored_manifest
 from vision.batch.job_record import JobRecord, read_record
 from vision.batch.output import Output
 from vision.batch.schema import arrow_schema, require_pyarrow
@@ -94,15 +94,12 @@ def verify_job(output: Output, *, deep: bool = True) -> VerifyReport:
         output: of the job.
         deep: read every byte; else the footers alone.
     """
-    from vision.batch.manifest import Manifest
-
     require_pyarrow()
     record = read_record(output)
     names = output.names(ROWS_FOLDER)
     try:
-        with output.open(MANIFEST_FILE) as file:
-            check = _JobCheck(output, record, Manifest.open(file), deep=deep)
-            return check.run(names)
+        with stored_manifest(output) as manifest:
+            return _JobCheck(output, record, manifest, deep=deep).run(names)
     except InvalidInputError as exc:
         # Without it nothing can be said of any shard.
         return _nothing_known(output, record, str(exc))

@@ -63,7 +63,7 @@ def test_replace_read_open_names_and_remove(output: Output) -> None:
 
 
 def test_a_missing_file_is_one_clear_error(output: Output) -> None:
-    with pytest.raises(InvalidInputError, match="report.txt"):
+    with pytest.raises(InvalidInputError, match=r"report\.txt"):
         output.read("report.txt")
 
 
