@@ -20,7 +20,10 @@ from vision.batch.columns import BLOCK, decode_text, encode_text, identity_diges
 from vision.batch.config import BatchConfig
 from vision.batch.items import Shard
 from vision.batch.listing import Inputs
+from vision.batch.manifest_differences import differences
 from vision.errors import InvalidInputError
+
+__all__ = ["Manifest", "differences"]
 
 VERSION = 1
 METADATA_KEY = b"stride32"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vision.batch.columns import IDENTITY_COLUMNS
-from vision.batch.manifest import Manifest
+
+if TYPE_CHECKING:
+    from vision.batch.manifest import Manifest
 
 Rows = tuple[tuple[Any, ...], ...]
 _SIZE = IDENTITY_COLUMNS.index("size")
