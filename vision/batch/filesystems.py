@@ -56,9 +56,10 @@ def check_store(url: str) -> str:
     """Return the scheme of a URL.
 
     Raises:
-        InvalidInputError: it is not one of the stores that we read from.
+        InvalidInputError: it is not one of the stores that we read from, or holds a password.
     """
-    scheme = url.partition("://")[0].lower()
+    scheme, _, rest = url.partition("://")
+    scheme = scheme.lower()
     if scheme not in STORES:
         # A chained URL ("simplecache::https://...") has the other scheme in front, and is refused by this too.
         raise InvalidInputError(
@@ -66,6 +67,11 @@ def check_store(url: str) -> str:
             "web addresses are not fetched: download the files, or copy them to a store",
             expected=f"one of {', '.join(STORES)}",
             actual=scheme,
+        )
+    if re.match(r"[^/]*:[^/]*@", rest):
+        raise InvalidInputError(
+            f"an address must hold no password, got {mask_credentials(url)}; set the variables of the store's package",
+            expected="an address alone",
         )
     return scheme
 
@@ -78,6 +84,7 @@ def locate(url: str) -> Location:
         MissingDependencyError, ConfigError: the package of the store is not installed, or it lacks settings.
     """
     scheme = check_store(url)
+    url = scheme + url[len(scheme) :]
     try:
         import fsspec
     except ModuleNotFoundError as exc:

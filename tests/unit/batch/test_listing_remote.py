@@ -19,44 +19,50 @@ from vision.batch.listing import list_inputs
 from vision.errors import InvalidInputError, LimitExceededError, MediaError, MissingDependencyError
 
 DETECT = BatchConfig(task="detect")
+FILES = {
+    "a b.jpg": b"a",
+    "sub/b#ü.png": b"bb",
+    "empty.jpg": b"",
+    "[1].jpg": b"one",
+    "clip.mp4": b"video",
+    ".hid/c.jpg": b"c",
+    "x.txt": "a b.jpg\nsub/b#ü.png\n".encode(),
+}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(params=["memory", "s3"])
-def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(scope="module", params=["memory", "s3"])
+def store(request: pytest.FixtureRequest) -> Iterator[str]:
     """Return the URL of a prefix with pictures, a shard, and what is to be left out."""
-    if request.param == "s3":
-        names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
-        values = (request.getfixturevalue("server"), "test", "test", "us-east-1")
-        for name, value in zip(names, values, strict=True):
-            monkeypatch.setenv(name, value)
-    forget_systems()
-    system = fsspec.filesystem(request.param, skip_instance_cache=True)
-    if request.param == "s3" and not system.exists("pictures"):
-        system.mkdir("pictures")
-    shard = io.BytesIO()
-    with tarfile.open(fileobj=shard, mode="w") as archive:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if request.param == "s3":
+            from moto.server import ThreadedMotoServer
+
+            server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+            server.start()
+            request.addfinalizer(server.stop)
+            host, port = server.get_host_and_port()
+            monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+            monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                monkeypatch.setenv(name, "test")
+        forget_systems()
+        system = fsspec.filesystem(request.param, skip_instance_cache=True)
+        root = "pictures/in" if request.param == "s3" else "/pictures/in"
+        system.mkdir(root.rpartition("/")[0])
+        system.pipe({f"{root}/{name}": content for name, content in {**FILES, "s-0.tar": shard()}.items()})
+        system.pipe({f"{root}2/other.jpg": b"x"})
+        yield f"{request.param}://pictures/in"
+        system.rm(root.rpartition("/")[0], recursive=True)
+        forget_systems()
+
+
+def shard() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
         info = tarfile.TarInfo("m.jpg")
         info.size = 6
         archive.addfile(info, io.BytesIO(b"member"))
-    files = {"a b.jpg": b"a", "sub/b::ü.png": b"bb", "empty.jpg": b"", "x.txt": b"a b.jpg\nsub/b::\xc3\xbc.png\n"}
-    files |= {".hid/c.jpg": b"c", "s-0.tar": shard.getvalue(), "clip.mp4": b"video", "[1].jpg": b"one"}
-    root = "pictures/in" if request.param == "s3" else "/pictures/in"
-    system.pipe({f"{root}/{name}": content for name, content in files.items()})
-    system.pipe({f"{root}2/other.jpg": b"x"})
-    yield f"{request.param}://pictures/in"
-    system.rm(root, recursive=True)
-    forget_systems()
+    return file.getvalue()
 
 
 def found(source: str) -> dict[str, bytes]:
@@ -65,7 +71,7 @@ def found(source: str) -> dict[str, bytes]:
 
 def test_a_prefix_is_listed_and_fetched(store: str) -> None:
     everything = {"[1].jpg": b"one", "a b.jpg": b"a", "clip.mp4": b"video", "empty.jpg": b""}
-    everything |= {"s-0.tar/m.jpg": b"member", "sub/b::ü.png": b"bb"}
+    everything |= {"s-0.tar/m.jpg": b"member", "sub/b#ü.png": b"bb"}
     inputs = list_inputs(store, DETECT)
     assert [item.name for item in inputs.items()] == sorted(everything)
     assert found(f"{store}/") == everything
@@ -81,7 +87,7 @@ def test_patterns_names_and_lists(store: str) -> None:
     assert found(f"{store}/s-{{0..0}}.tar") == {"s-0.tar/m.jpg": b"member"}
     inputs = list_inputs(f"{store}/x.txt", DETECT)
     assert inputs.table.column("size").to_pylist() == [-1, -1]
-    assert found(f"{store}/x.txt") == {"a b.jpg": b"a", "sub/b::ü.png": b"bb"}
+    assert found(f"{store}/x.txt") == {"a b.jpg": b"a", "sub/b#ü.png": b"bb"}
     with pytest.raises(InvalidInputError, match="found none"):
         list_inputs(f"{store}/nothing/", DETECT)
 
@@ -89,9 +95,9 @@ def test_patterns_names_and_lists(store: str) -> None:
 def test_a_list_in_a_store_names_nothing_of_this_machine(store: str, tmp_path: Path) -> None:
     system = fsspec.filesystem(store.partition(":")[0], skip_instance_cache=True)
     for entry in ("/etc/a.jpg", "file:///etc/a.jpg"):
-        system.pipe({f"{store}/bad.txt": entry.encode()})
+        system.pipe({f"{store}2/bad.txt": entry.encode()})
         with pytest.raises(InvalidInputError, match="must name what lies in stores"):
-            list_inputs(f"{store}/bad.txt", DETECT)
+            list_inputs(f"{store}2/bad.txt", DETECT)
 
 
 def test_a_video_is_spooled(store: str, tmp_path: Path) -> None:
@@ -121,8 +127,8 @@ def test_limits_and_missing_objects(store: str) -> None:
 def test_threads_share_a_store(store: str) -> None:
     items = list_inputs(store, DETECT).items()
     with ThreadPoolExecutor(8) as pool:
-        contents = list(pool.map(lambda index: fetch_bytes(items[index % len(items)], 100), range(40)))
-    assert contents == [fetch_bytes(items[index % len(items)], 100) for index in range(40)]
+        contents = list(pool.map(lambda index: fetch_bytes(items[index % len(items)], 100), range(12)))
+    assert contents == [fetch_bytes(items[index % len(items)], 100) for index in range(12)]
 
 
 def test_refusals_and_absent_servers_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,10 +141,16 @@ def test_refusals_and_absent_servers_are_one_line(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
     with pytest.raises(MediaError, match="check the network") as caught:
-        fetch_bytes(Item(0, "a.jpg", "s3://user:very-secret@bucket/a.jpg", "image"), 9)
+        fetch_bytes(Item(0, "a.jpg", "s3://bucket/a.jpg", "image"), 9)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
     forget_systems()
+
+
+def test_credentials_do_not_belong_in_an_address() -> None:
+    with pytest.raises(InvalidInputError, match=r"got s3://\*\*\*@bucket/a.jpg") as caught:
+        list_inputs("s3://user:very-secret@bucket/a.jpg", DETECT)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_store_whose_package_is_absent_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
