@@ -38,7 +38,7 @@ _TASKS_OF = {
     "--tile": ("detect", "track", "segment"),
     "--tracker": ("track",),
 }
-STOPPING = "finishing what is begun; Ctrl-C again stops at once"
+STOPPING = "stopping; Ctrl-C again stops at once"
 RESUME_HINT = "finished shards are kept; --resume goes on"
 
 
