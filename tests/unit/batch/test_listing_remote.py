@@ -6,6 +6,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import fsspec
@@ -33,13 +34,13 @@ FILES = {
 @pytest.fixture(scope="module", params=["memory", "s3"])
 def store(request: pytest.FixtureRequest) -> Iterator[str]:
     """Return the URL of a prefix with pictures, a shard, and what is to be left out."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
+    with pytest.MonkeyPatch.context() as monkeypatch, ExitStack() as stack:
         if request.param == "s3":
             from moto.server import ThreadedMotoServer
 
             server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
             server.start()
-            request.addfinalizer(server.stop)
+            stack.callback(server.stop)
             host, port = server.get_host_and_port()
             monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
             monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
