@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vision.batch.config import BatchConfig
 from vision.batch.job_record import JOB_FILE, JobRecord, read_record
+from vision.batch.local_output import refused_writes
 from vision.batch.output import Output
 from vision.batch.shard_summary import (
     ROWS_FOLDER,
@@ -125,29 +127,44 @@ def open_job(
         ConfigError: settings, models, versions or inputs are not those of the job; it lists all differences.
         InvalidInputError: a file of the job is damaged, or the output refuses a file.
     """
+    refuse_unasked(output, resume=resume)
     now = JobRecord.of(config, models, manifest, source)
-    if output.exists(JOB_FILE):
-        return Job(output, _resume(output, now, manifest, resume=resume), manifest)
-    foreign = [name for name in output.names() if name != MANIFEST_FILE]
-    if foreign:
+    if not output.exists(JOB_FILE):
+        _write_manifest(output, manifest)
+        # Last: it is what makes a folder a job.
+        if output.put_new(JOB_FILE, now.to_json()):
+            return Job(output, now, manifest)
+        # Another run has begun at the same moment, in a place that cannot be locked.
+    then = read_record(output)
+    _refuse_differences(output, then, now, manifest)
+    # The same items, and where they are now.
+    _replace_manifest(output, manifest)
+    return Job(output, then, manifest)
+
+
+def refuse_unasked(output: Output, *, resume: bool) -> None:
+    """Raise OutputExistsError for a job that nobody wants to go on with, or files of something else; costs no model's
+    load."""
+    if not output.exists(JOB_FILE):
+        foreign = [name for name in output.names() if name != MANIFEST_FILE]
+        if foreign:
+            raise OutputExistsError(
+                f"{output.address} must be new or empty, or hold a batch job, found {len(foreign)} other files, "
+                f"{foreign[0]!r} among them; give another --out",
+                expected="an empty folder",
+                actual=f"{len(foreign)} files",
+            )
+    elif not resume:
+        found = f"a job with {len(shard_names(output))} of {read_record(output).shards} shards"
         raise OutputExistsError(
-            f"{output.address} must be new or empty, or hold a batch job, found {len(foreign)} other files, "
-            f"{foreign[0]!r} among them; give another --out",
+            f"{output.address} must be new or empty, it holds {found}; pass --resume to go on, or another --out",
             expected="an empty folder",
-            actual=f"{len(foreign)} files",
+            actual=found,
         )
-    _write_manifest(output, manifest)
-    # Last: it is what makes a folder a job.
-    if not output.put_new(JOB_FILE, now.to_json()):
-        # Another run has begun in a place that cannot be locked.
-        return Job(output, _resume(output, now, manifest, resume=True), manifest)
-    return Job(output, now, manifest)
 
 
 def _write_manifest(output: Output, manifest: Manifest) -> None:
-    part = output.scratch(MANIFEST_FILE)
-    manifest.write(part)
-    if output.put_new(MANIFEST_FILE, part):
+    if output.put_new(MANIFEST_FILE, _build_manifest(output, manifest)):
         return
     with stored_manifest(output) as stored:
         if stored.digest == manifest.digest:
@@ -158,9 +175,18 @@ def _write_manifest(output: Output, manifest: Manifest) -> None:
             f"{output.locate(MANIFEST_FILE)} must list the inputs as they are now, found others and no {JOB_FILE}; if "
             "no other run is starting there, delete it, else give another --out"
         )
+    _replace_manifest(output, manifest)
+
+
+def _replace_manifest(output: Output, manifest: Manifest) -> None:
+    output.replace(MANIFEST_FILE, _build_manifest(output, manifest))
+
+
+def _build_manifest(output: Output, manifest: Manifest) -> Path:
     part = output.scratch(MANIFEST_FILE)
-    manifest.write(part)
-    output.replace(MANIFEST_FILE, part)
+    with refused_writes(part):
+        manifest.write(part)
+    return part
 
 
 @contextmanager
@@ -172,10 +198,8 @@ def stored_manifest(output: Output) -> Iterator[Manifest]:
         yield Manifest.open(file)
 
 
-def _resume(output: Output, now: JobRecord, manifest: Manifest, *, resume: bool) -> JobRecord:
-    """Return what the job was begun with, once it is known to be what is wanted now."""
-    refuse_unasked(output, resume=resume)
-    then = read_record(output)
+def _refuse_differences(output: Output, then: JobRecord, now: JobRecord, manifest: Manifest) -> None:
+    """Raise ConfigError when a job was begun with anything else than what is wanted now."""
     differences = then.differences(now)
     if then.digest != now.digest:
         differences += _input_differences(output, then, manifest)
@@ -186,7 +210,6 @@ def _resume(output: Output, now: JobRecord, manifest: Manifest, *, resume: bool)
             + "\n  ".join(differences)
             + "\nundo that, or give another --out"
         )
-    return then
 
 
 def _input_differences(output: Output, then: JobRecord, manifest: Manifest) -> list[str]:
@@ -197,17 +220,3 @@ def _input_differences(output: Output, then: JobRecord, manifest: Manifest) -> l
     return [f"inputs: {line}" for line in found] or [
         f"inputs: {then.items} items in {then.shards} shards in the job, {manifest.n_items} in {manifest.n_shards} now"
     ]
-
-
-def refuse_unasked(output: Output, *, resume: bool) -> None:
-    """Raise OutputExistsError for a place that holds a job which nobody wants to go on with; costs no model's load."""
-    if resume or not output.exists(JOB_FILE):
-        return
-    total = read_record(output).shards
-    done = sum(shard_index(name) is not None for name in output.names(ROWS_FOLDER))
-    raise OutputExistsError(
-        f"{output.address} must be new or empty, it holds a job with {done} of {total} shards; pass --resume "
-        "to go on, or another --out",
-        expected="an empty folder",
-        actual=f"a job with {done} of {total} shards",
-    )

@@ -15,42 +15,17 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from vision.errors import InvalidInputError, MissingDependencyError, VisionError
+from vision.batch.filesystems import locate, one_line
+from vision.errors import InvalidInputError, VisionError
+from vision.io.container import mask_credentials
 
 # One request up to here; more is sent from the file, in pieces.
 _ONE_REQUEST = 64 * 2**20
 _PAUSES_S = (0.2, 1.0)
 _SCRATCH = "stride32-batch-"
 _STALE_S = 3600
-_PACKAGES = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
-
-
-def open_file_system(address: str) -> tuple[Any, str]:
-    """Return fsspec's file system for a URL, and the path in it.
-
-    Raises:
-        MissingDependencyError: fsspec or the package of the scheme is not installed.
-        InvalidInputError: fsspec does not know the scheme, or cannot make sense of the rest.
-    """
-    scheme = address.partition("://")[0]
-    purpose = f"a place at {scheme}://"
-    try:
-        import fsspec
-    except ModuleNotFoundError as exc:
-        raise MissingDependencyError("fsspec", extra="batch", purpose=purpose) from exc
-    try:
-        # Other processes write there too.
-        system, path = fsspec.core.url_to_fs(address, use_listings_cache=False)
-    except ImportError as exc:
-        package, extra = _PACKAGES.get(scheme, (f"that fsspec wants ({exc})", "batch"))
-        raise MissingDependencyError(package, extra=extra, purpose=purpose) from exc
-    except Exception as exc:  # each file system has its own
-        raise InvalidInputError(
-            f"{address} must be a URL of a scheme such as s3:// or gs://, fsspec says: {exc}; correct it"
-        ) from exc
-    return system, str(path).rstrip("/")
 
 
 class ObjectOutput:
@@ -63,8 +38,9 @@ class ObjectOutput:
     is_lockable = False
 
     def __init__(self, address: str) -> None:
-        self.address = address.rstrip("/")
-        self._system, self._root = open_file_system(address)
+        self.address = mask_credentials(address.rstrip("/"))
+        location = locate(address)
+        self._system, self._root = location.system, location.path.rstrip("/")
         self._scratch: _Scratch | None = None
 
     def put_new(self, name: str, part: Path | bytes) -> bool:
@@ -72,7 +48,7 @@ class ObjectOutput:
         try:
             with self._answers(name, "written"):
                 # Asked first for the sake of stores that know no condition; for those that do, the condition decides.
-                return not self._system.exists(self._path(name)) and self._send_new(name, part)
+                return not self._is_there(name) and self._send_new(name, part)
         finally:
             _forget(part)
 
@@ -101,12 +77,14 @@ class ObjectOutput:
     def exists(self, name: str) -> bool:
         """Return whether there is a file or folder of that name."""
         with self._answers(name, "looked for"):
-            return bool(self._system.exists(self._path(name)))
+            return self._is_there(name)
 
     def names(self, folder: str = "") -> list[str]:
         """Return the names of what is in a folder, sorted."""
         with self._answers(folder, "listed"):
             try:
+                # Other processes write there too, and listings are kept.
+                self._system.invalidate_cache()
                 found = self._system.ls(self._path(folder), detail=False)
             except FileNotFoundError:
                 return []
@@ -148,6 +126,10 @@ class ObjectOutput:
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
 
+    def _is_there(self, name: str) -> bool:
+        self._system.invalidate_cache()
+        return bool(self._system.exists(self._path(name)))
+
     def _send(self, name: str, part: Path | bytes, mode: str) -> None:
         path = self._path(name)
         if isinstance(part, Path) and part.stat().st_size > _ONE_REQUEST:
@@ -166,7 +148,7 @@ class ObjectOutput:
             except (PermissionError, FileNotFoundError):
                 raise
             except Exception:  # each file system has its own
-                if self._system.exists(self._path(name)):
+                if self._is_there(name):
                     return False
                 # Two at the same moment: the store may refuse both.
                 if pause_s is None:
@@ -182,9 +164,8 @@ class ObjectOutput:
         except VisionError:
             raise
         except Exception as exc:  # the packages behind fsspec share no base for their errors
-            answer = (str(exc) or type(exc).__name__).splitlines()[0]
             raise InvalidInputError(
-                f"{self.locate(name)} must be {action}, the store answered: {answer}; check the address, the "
+                f"{self.locate(name)} must be {action}, the store answered: {one_line(exc)}; check the address, the "
                 "credentials and the network, then run again with --resume"
             ) from exc
 

@@ -15,7 +15,7 @@ class Output(Protocol):
     Every method raises InvalidInputError where the place refuses: no space, no permission, read-only, no answer.
 
     Attributes:
-        address: as it was given.
+        address: as it was given, without a password, for messages.
         is_lockable: whether ``lock`` keeps other runs out.
     """
 
@@ -80,15 +80,14 @@ def open_output(address: str) -> Output:
     """Return the place at a local path or an fsspec URL; nothing is made or looked at yet.
 
     Raises:
-        InvalidInputError: no address, or a scheme that fsspec does not know.
-        MissingDependencyError: the package of that scheme is not installed.
+        InvalidInputError: no address, or a scheme of no store.
+        MissingDependencyError, ConfigError: the package of the store is not installed, or it lacks settings.
     """
+    from vision.batch.filesystems import is_url, local_path
     from vision.batch.local_output import LocalOutput
     from vision.batch.object_output import ObjectOutput
 
     if not address or "\0" in address:
         raise InvalidInputError(f"--out must be a folder or a URL such as s3://bucket/job, got {address!r}; name one")
-    for scheme in ("file://", "local://"):
-        if address.startswith(scheme):
-            return LocalOutput(address.removeprefix(scheme))
-    return ObjectOutput(address) if "://" in address else LocalOutput(address)
+    path = local_path(address)
+    return ObjectOutput(path) if is_url(path) else LocalOutput(path)

@@ -222,7 +222,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     def refuse(*_: object, **__: object) -> None:
         raise ImportError("Install s3fs to access S3")
 
-    monkeypatch.setattr("fsspec.core.url_to_fs", refuse)
+    monkeypatch.setattr("fsspec.get_filesystem_class", refuse)
     with pytest.raises(MissingDependencyError, match=r"s3fs.*stride32\[s3\]"):
         open_output("s3://bucket/job")
 

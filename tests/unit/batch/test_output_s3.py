@@ -8,6 +8,7 @@ import batch_jobs
 import pytest
 
 from vision.batch import object_output
+from vision.batch.filesystems import forget_systems
 from vision.batch.output import Output, open_output
 from vision.batch.rows import read_rows
 from vision.batch.status import read_status
@@ -37,21 +38,21 @@ def output(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Output]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    system = s3fs.S3FileSystem()
+    forget_systems()
+    system = s3fs.S3FileSystem(skip_instance_cache=True)
     if not system.exists("bucket"):
         system.mkdir("bucket")
     batch_jobs.install_manifest(monkeypatch)
     yield open_output("s3://bucket/jobs/one")
     system.rm("bucket/jobs", recursive=True)
-    s3fs.S3FileSystem.clear_instance_cache()
+    forget_systems()
 
 
 def test_the_first_content_stays(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     assert output.put_new("a", b"first")
     assert not output.put_new("a", b"second")
     # Between the look and the sending another run may come: then the store's condition decides.
-    monkeypatch.setattr(output._system, "exists", lambda _: False)
+    monkeypatch.setattr(output, "_is_there", lambda _: False)
     assert not output.put_new("a", b"third")
     part = output.scratch("a")
     part.write_bytes(b"fourth" * 2**18)
