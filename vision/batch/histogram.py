@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,9 @@ from vision.errors import VisionError
 
 # Rows of a shard that are counted at a time: of label columns alone, so that memory stays flat for any shard.
 BATCH_ROWS = 8192
+# A store takes as long to answer one question as many.
+_READERS = 8
+_READ_AHEAD = 256
 # The columns that are read of each task; of masks all but the run lengths, which are nearly the whole file.
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "detect": ("labels",),
@@ -84,24 +89,30 @@ def class_histogram(output: Output, files: Sequence[str], task: str, class_names
         task: of the job.
         class_names: name of each label; labels beyond it are counted under their number.
     """
+    total = _Counting(task)
+    with ThreadPoolExecutor(_READERS) as pool:
+        # Some at a time: a job may have a million shards.
+        waiting = iter(files)
+        while some := list(islice(waiting, _READ_AHEAD)):
+            for count in pool.map(lambda name: _count_file(output, name, task), some):
+                total.merge(count)
+    return total.result(class_names)
+
+
+def _count_file(output: Output, name: str, task: str) -> _Counting:
+    """Return what one shard shows; a track and all else that belongs together never reaches over its end."""
     import pyarrow as pa
-
-    count = _Counting(task)
-    for name in files:
-        try:
-            _count_file(output, name, count)
-        except (OSError, pa.ArrowException, VisionError) as exc:
-            logger.warning("%s is not counted: %s", output.locate(name), str(exc).partition("\n")[0])
-    return count.result(class_names)
-
-
-def _count_file(output: Output, name: str, count: _Counting) -> None:
     import pyarrow.parquet as pq
 
-    with output.open(name) as opened, pq.ParquetFile(opened) as file:
-        columns = _REGRESSION if "value" in file.schema_arrow.names else _COLUMNS[count.task]
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
-            count.add(batch)
+    count = _Counting(task)
+    try:
+        with output.open(name) as opened, pq.ParquetFile(opened) as file:
+            columns = _REGRESSION if "value" in file.schema_arrow.names else _COLUMNS[task]
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
+                count.add(batch)
+    except (OSError, pa.ArrowException, VisionError) as exc:
+        logger.warning("%s is not counted: %s", output.locate(name), str(exc).partition("\n")[0])
+    return count
 
 
 @dataclass
@@ -133,11 +144,25 @@ class _Counting:
         else:
             self._add_labels(batch)
 
+    def merge(self, other: _Counting) -> None:
+        """Add what was counted of another shard."""
+        self.rows += other.rows
+        self.empty += other.empty
+        self.picture_pixels += other.picture_pixels
+        for name in ("objects", "pictures", "tracks", "pixels"):
+            own, more = getattr(self, name), getattr(other, name)
+            size = max(len(own), len(more))
+            setattr(self, name, np.pad(own, (0, size - len(own))) + np.pad(more, (0, size - len(more))))
+        if other.values is not None:
+            self._merge_values(*other.values)
+
     def _add_values(self, values: npt.NDArray[np.float64]) -> None:
-        n, low, mean, high = self.values or (0, float("inf"), 0.0, float("-inf"))
-        total = n + len(values)
-        mean += (float(values.mean()) - mean) * len(values) / total
-        self.values = (total, min(low, float(values.min())), mean, max(high, float(values.max())))
+        self._merge_values(len(values), float(values.min()), float(values.mean()), float(values.max()))
+
+    def _merge_values(self, count: int, lowest: float, mean: float, highest: float) -> None:
+        n, low, own_mean, high = self.values or (0, lowest, 0.0, highest)
+        own_mean += (mean - own_mean) * count / (n + count)
+        self.values = (n + count, min(low, lowest), own_mean, max(high, highest))
 
     def _add_masks(self, batch: Any) -> None:
         sizes = [batch.column(name).to_numpy().astype(np.int64) for name in ("height", "width")]
