@@ -29,7 +29,8 @@ from vision.batch.writing import ShardAssembly, ShardWriting
 from vision.io.images import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
-    from vision.batch.shard_file import ShardSummary, ShardWriter
+    from vision.batch.shard_file import ShardWriter
+    from vision.batch.shard_summary import ShardSummary
 
 # Rows that may wait for the disk, or for an earlier item of their shard.
 _MAX_HELD_ROWS = 50_000
@@ -285,6 +286,7 @@ class Coordinator:
     def _retry_decoding(self, guilty: Ticket | None, others: Iterable[Ticket], reason: str) -> None:
         """Begin anew what a lost decoder had; what it worked on has a strike more."""
         for ticket in others:
+            ticket.is_at_decoder = False
             self._restart(ticket)
         if guilty is None:
             return
@@ -372,10 +374,10 @@ class Coordinator:
                 for picture in group.pictures:
                     self._return_picture(group, picture)
             # Every stream of that process has lost its tracker.
-            for ticket in [each for each in self._tickets.values() if each.inferer == inferer and not each.is_closed]:
-                self._strike(ticket, reason, is_guilty=ticket.number in struck)
-                if not ticket.is_closed:
-                    self._restart(ticket)
+            for owner in [each for each in self._tickets.values() if each.inferer == inferer and not each.is_closed]:
+                self._strike(owner, reason, is_guilty=owner.number in struck)
+                if not owner.is_closed:
+                    self._restart(owner)
             return
         for group in groups:
             for picture in group.pictures:
@@ -399,8 +401,8 @@ class Coordinator:
         for guilty, others in self._decoders.overdue():
             limit = f"nothing came of it within {self._options.item_timeout_s:g} s"
             self._retry_decoding(guilty, others, limit)
-        for reason, inferer, groups in self._inferers.overdue():
-            self._retry_inference(reason, inferer, groups)
+        for reason, inferer, lost in self._inferers.overdue():
+            self._retry_inference(reason, inferer, lost)
 
     def _complete(self, ticket: Ticket) -> None:
         """Settle a ticket whose pictures have all become rows."""
@@ -444,9 +446,9 @@ class Coordinator:
 
     def _restart(self, ticket: Ticket) -> None:
         """Put another try of a ticket's item in line, before all that was not begun, and drop what there is of this."""
-        ticket.is_at_decoder = False
         if ticket.is_closed:
-            self._discard(ticket)
+            if not ticket.is_at_decoder:
+                self._discard(ticket)
             return
         self._close(ticket)
         again = Ticket(next(self._numbers), ticket.item, ticket.shard, ticket.position)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -215,7 +215,9 @@ def _refuse_differences(output: Output, then: JobRecord, now: JobRecord, manifes
 def _input_differences(output: Output, then: JobRecord, manifest: Manifest) -> list[str]:
     from vision.batch.manifest import differences
 
-    with stored_manifest(output) as stored:
+    found: list[str] = []
+    # Where the list is damaged, their numbers are all that is known.
+    with suppress(InvalidInputError), stored_manifest(output) as stored:
         found = differences(stored, manifest, limit=_NAMED_INPUTS)
     return [f"inputs: {line}" for line in found] or [
         f"inputs: {then.items} items in {then.shards} shards in the job, {manifest.n_items} in {manifest.n_shards} now"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -15,11 +15,13 @@ from vision.batch.facts import CoreFacts
 from vision.batch.inferers import Inferers
 from vision.batch.items import Shard
 from vision.batch.messages import Setup
+from vision.batch.shard_file import ShardWriter
+from vision.batch.shard_summary import ShardSummary
 from vision.batch.stats import StageSeconds
 from vision.runtime.cpus import available_cpus
 
 if TYPE_CHECKING:
-    from vision.batch.shard_file import ShardSummary, ShardWriter
+    from vision.batch.job import Job
 
 
 def default_decoders(device: str) -> int:
@@ -106,6 +108,31 @@ class LocalEngine:
                 yield from run.summaries(on_progress, should_stop)
             finally:
                 run.close()
+
+    def run_job(
+        self,
+        job: Job,
+        pending: Sequence[int],
+        *,
+        on_progress: Callable[[], None] = lambda: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[ShardSummary]:
+        """Yield the summary of each of a job's pending shards when it is committed; see ``run``."""
+        facts = self.facts
+        header = job.header(class_names=facts.class_names, dim=facts.dim, unit=facts.unit)
+        shards = (job.manifest.shard(index) for index in pending)
+        return self.run(
+            shards,
+            lambda shard: ShardWriter(job.output, shard, header),
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Items, rows and failures that the latest run has settled so far."""
+        run = self.run_state
+        return (0, 0, 0) if run is None else (run.items, run.rows, run.failures)
 
     def stages(self) -> StageSeconds:
         """Return how long the workers of each stage were busy."""

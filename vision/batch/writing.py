@@ -13,7 +13,8 @@ from vision.batch.items import Shard
 from vision.batch.tickets import ItemOutcome
 
 if TYPE_CHECKING:
-    from vision.batch.shard_file import ShardSummary, ShardWriter
+    from vision.batch.shard_file import ShardWriter
+    from vision.batch.shard_summary import ShardSummary
 
 
 class ShardAssembly:

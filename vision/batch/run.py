@@ -1,0 +1,255 @@
+"""A batch job from SOURCE to a folder of committed shards: ``run_batch`` is what ``stride32 batch`` calls.
+
+Read it from above: list the inputs, begin or take up the job, let the engine work on the shards that are not there,
+tell how it went. What is committed stays, whatever ends the run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal, Protocol
+
+from vision import __version__
+from vision.batch.config import BatchConfig, RunOptions
+from vision.batch.facts import CoreFacts
+from vision.batch.job import Job, open_job, refuse_unasked
+from vision.batch.listing import list_inputs
+from vision.batch.local import LocalEngine
+from vision.batch.manifest import Manifest
+from vision.batch.output import open_output
+from vision.batch.quarantine import write_quarantine
+from vision.batch.shard_summary import ShardSummary
+from vision.batch.stats import RunProgress, RunReport, StageSeconds
+from vision.io.container import mask_credentials
+from vision.runtime.cpus import available_cpus
+
+EngineName = Literal["local", "ray"]
+_PACKAGES = ("torch", "torchvision", "onnxruntime", "numpy", "opencv-python-headless", "av", "pyarrow", "ray")
+_PROGRESS_PERIOD_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayOptions:
+    """Where and how a job runs on Ray.
+
+    Attributes:
+        address: of a running cluster, or "auto"; None starts Ray on this machine.
+        workers: actors, each with networks of its own; 0 takes as many as the cluster has room for.
+        cpus: CPUs of an actor; 0 takes all of the smallest node, or the share of a GPU's node.
+        gpus: GPUs of an actor, a fraction shares one.
+    """
+
+    address: str | None = None
+    workers: int = 0
+    cpus: int = 0
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRequest:
+    """What is asked of a run.
+
+    Attributes:
+        source: SOURCE as the user gave it. out: where the job is, a folder or an fsspec URL.
+        config: what to compute. options: how.
+        engine: this machine, or Ray.
+        resume: go on with the job that is there.
+        column: of a table of inputs that holds the paths.
+        ray: how to use Ray.
+    """
+
+    source: str
+    out: str
+    config: BatchConfig
+    options: RunOptions = field(default_factory=RunOptions)
+    engine: EngineName = "local"
+    resume: bool = False
+    column: str = "path"
+    ray: RayOptions | None = None
+
+
+class Engine(Protocol):
+    """What runs the shards of a job."""
+
+    @property
+    def facts(self) -> CoreFacts:
+        """What the networks are."""
+        ...
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Items, rows and failures that were settled so far."""
+        ...
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds in which a device had nothing to compute, the mean over the devices."""
+        ...
+
+    def stages(self) -> StageSeconds:
+        """Return how long the workers of each stage were busy."""
+        ...
+
+    def run_job(
+        self,
+        job: Job,
+        pending: Sequence[int],
+        *,
+        on_progress: Callable[[], None],
+        should_stop: Callable[[], bool],
+    ) -> Iterator[ShardSummary]:
+        """Yield the summary of each pending shard when it is committed."""
+        ...
+
+
+def run_batch(
+    request: BatchRequest,
+    *,
+    on_progress: Callable[[RunProgress], None] = lambda progress: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> RunReport:
+    """Run a job, or what is left of it, and return how it went.
+
+    Args:
+        request: what is asked for.
+        on_progress: told now and then, on this thread.
+        should_stop: asked now and then; once True, the run ends with what is committed.
+
+    Raises:
+        ConfigError, InvalidInputError, ModelError: the job cannot be begun or taken up; nothing is written then.
+        StateError: nothing at all gets through; what is committed stays.
+    """
+    started = time.monotonic()
+    output = open_output(request.out)
+    with ExitStack() as stack:
+        stack.enter_context(output.lock())
+        refuse_unasked(output, resume=request.resume)
+        output.clean()
+        # Its processes load the networks while the inputs are listed.
+        engine = stack.enter_context(_open_engine(request))
+        manifest = Manifest.build(list_inputs(request.source, request.config, column=request.column), request.config)
+        facts = engine.facts
+        job = open_job(
+            output,
+            config=facts.config,
+            models=facts.models,
+            manifest=manifest,
+            source=mask_credentials(request.source),
+            resume=request.resume,
+        )
+        watch = _Watch(job, engine, request.options.max_errors, on_progress, should_stop)
+        startup_s = time.monotonic() - started
+        for summary in engine.run_job(job, job.pending(), on_progress=watch.tell, should_stop=watch.should_stop):
+            watch.committed += 1
+            watch.rows_committed += summary.rows
+        watch.tell(always=True)
+        return _report(request, job, engine, watch, startup_s, started)
+
+
+def _open_engine(request: BatchRequest) -> LocalEngine:
+    return LocalEngine(request.config, request.options)
+
+
+class _Watch:
+    """Tells of progress, and when a run must end."""
+
+    def __init__(
+        self,
+        job: Job,
+        engine: Engine,
+        max_errors: int | None,
+        on_progress: Callable[[RunProgress], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        manifest = job.manifest
+        self.committed = 0
+        self.rows_committed = 0
+        self.skipped_items = 0
+        self.stopped_by_errors = self.interrupted = False
+        self._earlier_failures = 0
+        for summary in job.summaries():
+            self.skipped_items += summary.items
+            self._earlier_failures += len(summary.failures)
+        self._skipped_shards = len(job.committed)
+        self._totals = manifest.n_items, manifest.n_shards
+        self._engine = engine
+        self._max_errors = max_errors
+        self._on_progress = on_progress
+        self._should_stop = should_stop
+        self._told_s = 0.0
+
+    def should_stop(self) -> bool:
+        """Return whether the run must end, and remember why."""
+        if self._max_errors is not None and self._earlier_failures + self._engine.counts[2] > self._max_errors:
+            self.stopped_by_errors = True
+        elif self._should_stop():
+            self.interrupted = True
+        return self.stopped_by_errors or self.interrupted
+
+    def tell(self, *, always: bool = False) -> None:
+        """Tell of the progress, unless that was just done."""
+        now = time.monotonic()
+        if not always and now - self._told_s < _PROGRESS_PERIOD_S:
+            return
+        self._told_s = now
+        items, rows, failures = self._engine.counts
+        self._on_progress(
+            RunProgress(
+                done_items=items,
+                total_items=self._totals[0],
+                rows=rows,
+                failures=failures,
+                committed_shards=self._skipped_shards + self.committed,
+                total_shards=self._totals[1],
+                skipped_items=self.skipped_items,
+            )
+        )
+
+
+def _report(
+    request: BatchRequest, job: Job, engine: Engine, watch: _Watch, startup_s: float, started: float
+) -> RunReport:
+    """Write the quarantine and return what the run did; figures of the whole job come from its committed shards."""
+    seconds = time.monotonic() - started
+    summaries = list(job.summaries())
+    write_quarantine(job.output, summaries)
+    items, rows, failures = engine.counts
+    facts = engine.facts
+    return RunReport(
+        task=request.config.task,
+        source=mask_credentials(request.source),
+        out=mask_credentials(request.out),
+        engine=request.engine,
+        device=facts.device,
+        items=items,
+        rows=rows,
+        failures=failures,
+        skipped_items=watch.skipped_items,
+        committed_shards=len(summaries),
+        total_shards=job.manifest.n_shards,
+        total_rows=sum(summary.rows for summary in summaries),
+        total_failures=sum(len(summary.failures) for summary in summaries),
+        seconds=seconds,
+        startup_s=startup_s,
+        stages=engine.stages(),
+        device_idle_share=min(1.0, engine.idle_s / max(seconds - startup_s, 1e-9)),
+        finished=len(summaries) == job.manifest.n_shards,
+        interrupted=watch.interrupted,
+        stopped_by_errors=watch.stopped_by_errors,
+        cpus=available_cpus(),
+        versions=_versions(),
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"stride32": __version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
