@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vision.batch.manifest import Manifest
 
 _CHUNK = 2**22
+_REWRITE = "run again with --resume, which writes it anew, and verify then"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class VerifyReport:
         checked = "every byte" if self.is_deep else "the footers"
         lines = [
             f"{self.address}: {self.sound_shards:,} of {self.total_shards:,} shards are sound ({checked} checked)",
-            f"items     {self.items:,}, each once",
+            f"items     {self.items:,} in sound shards, each once",
             f"rows      {self.rows:,}",
             f"failures  {self.failures:,}" + (" (quarantine.jsonl)" if self.failures else ""),
         ]
@@ -101,12 +102,11 @@ def verify_job(output: Output, *, deep: bool = True) -> VerifyReport:
         with stored_manifest(output) as manifest:
             return _JobCheck(output, record, manifest, deep=deep).run(names)
     except InvalidInputError as exc:
-        # Without it nothing can be said of any shard.
-        return _nothing_known(output, record, str(exc))
+        return _nothing_known(output, record, exc.actual or str(exc))
 
 
 def _nothing_known(output: Output, record: JobRecord, found: str) -> VerifyReport:
-    remedy = "restore it; without it the job cannot be checked"
+    """Return the report of a job without its list of inputs, which says what each shard should be."""
     return VerifyReport(
         address=output.address,
         total_shards=record.shards,
@@ -115,7 +115,7 @@ def _nothing_known(output: Output, record: JobRecord, found: str) -> VerifyRepor
         items=0,
         rows=0,
         failures=0,
-        damage=(Problem(MANIFEST_FILE, "the list of inputs", found, remedy),),
+        damage=(Problem(MANIFEST_FILE, "the list of inputs", found, _REWRITE),),
     )
 
 
@@ -156,19 +156,17 @@ class _JobCheck:
         if found != (record.items, record.shards, record.digest):
             expected = f"{record.items} items in {record.shards} shards with the digest {record.digest[:12]}…"
             actual = f"{found[0]} in {found[1]} with {found[2][:12]}…"
-            yield Problem(MANIFEST_FILE, f"{expected}, as job.json says", actual, "restore it, or give another --out")
+            yield Problem(MANIFEST_FILE, f"{expected}, as job.json says", actual, _REWRITE)
         following = 0
         for index in range(manifest.n_shards):
             items = [item.index for item in manifest.shard(index).items]
             if items != list(range(following, following + len(items))):
                 expected = f"items from {following} on in shard {index}"
-                yield Problem(MANIFEST_FILE, expected, f"{items[:1]}", "restore it, or give another --out")
+                yield Problem(MANIFEST_FILE, expected, f"{items[:1]}", _REWRITE)
                 return
             following += len(items)
         if following != manifest.n_items:
-            yield Problem(
-                MANIFEST_FILE, f"{manifest.n_items} items in its shards", str(following), "restore it, or another --out"
-            )
+            yield Problem(MANIFEST_FILE, f"{manifest.n_items} items in its shards", str(following), _REWRITE)
 
     def _check_file(self, name: str) -> Problem | None:
         index = shard_index(name)

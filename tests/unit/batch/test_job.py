@@ -121,6 +121,15 @@ def test_every_difference_is_shown(output: Output) -> None:
     )
 
 
+def test_a_lost_list_of_inputs_is_written_anew_unless_the_inputs_have_changed(output: Output) -> None:
+    batch_jobs.write_job(output, shards=[0])
+    output.remove("manifest.parquet")
+    with pytest.raises(ConfigError, match="inputs: 12 items in 3 shards in the job, 7 in 2 now"):
+        batch_jobs.begin_job(output, manifest=batch_jobs.make_manifest(7), resume=True)
+    assert batch_jobs.begin_job(output, resume=True).pending() == [1, 2]
+    assert output.exists("manifest.parquet")
+
+
 def test_settings_that_change_only_the_speed_do_not_matter(output: Output) -> None:
     batch_jobs.begin_job(output)
     faster = replace(PipelineConfig().runtime, threads=3)

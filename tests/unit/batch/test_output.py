@@ -152,6 +152,35 @@ def test_the_bytes_reach_the_disk_before_the_name_and_the_name_before_the_answer
     assert events == ["file", "name", "folder"] if Path("/proc/self/fd").exists() else "name" in events
 
 
+@pytest.mark.parametrize("point", ["fsync", "link", "unlink"])
+@pytest.mark.parametrize("is_after", [False, True])
+def test_a_crash_at_any_point_leaves_a_whole_file_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str, is_after: bool
+) -> None:
+    owner: Any = Path if point == "unlink" else local_output.os
+    real = getattr(owner, point)
+
+    def crash(*arguments: Any, **options: Any) -> None:
+        if is_after:
+            real(*arguments, **options)
+        raise SystemExit
+
+    output = open_output(str(tmp_path))
+    part = output.scratch(NAME)
+    part.write_bytes(b"whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, point, crash)
+        with pytest.raises(SystemExit):
+            output.put_new(NAME, part)
+    is_there = point == "unlink" or (point == "link" and is_after)
+    assert output.exists(NAME) is is_there
+    with output.lock():
+        output.clean()
+        assert output.put_new(NAME, b"again") is not is_there
+    assert output.read(NAME) == (b"whole" if is_there else b"again")
+    assert [path.name for path in (tmp_path / "rows").iterdir()] == ["shard-00000.parquet"]
+
+
 def test_one_run_at_a_time(tmp_path: Path) -> None:
     output, second = open_output(str(tmp_path / "out")), open_output(str(tmp_path / "out"))
     assert output.is_running() is False
