@@ -46,7 +46,7 @@ def test_what_is_missing_is_no_damage(output: Output) -> None:
     assert json.loads(json.dumps(report.to_dict()))["pending"] == [2]
 
 
-@pytest.mark.parametrize("place", [0, 4, 60, *np.linspace(0.05, 0.99, 20).tolist(), -4000, -300, -30, -6, -1])
+@pytest.mark.parametrize("place", [0, 4, 60, *np.linspace(0.05, 0.99, 9).tolist(), -4000, -300, -30, -6, -1])
 def test_one_bit_is_found_wherever_it_is(output: Output, tmp_path: Path, place: float) -> None:
     batch_jobs.write_job(output)
     path = tmp_path / shard_name(1)
