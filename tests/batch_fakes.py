@@ -100,11 +100,11 @@ def write_pictures(folder: Path, names: list[str]) -> list[Path]:
     return [folder / name for name in names]
 
 
-def write_video(path: Path, frames: int, *, form: str = "mp4", codec: str = "mpeg4") -> Path:
+def write_video(path: Path, frames: int) -> Path:
     """Write a video whose frames grow brighter."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", format=form) as container:
-        stream = container.add_stream(codec, rate=25)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for number in range(frames):
             picture = np.full((48, 64, 3), number * 5 % 256, np.uint8)

@@ -52,7 +52,8 @@ class Coordinator:
         folder: for videos that are fetched.
 
     Attributes:
-        items, rows, failures: settled so far.
+        items, failures: settled so far.
+        rows: that came so far; those of an item that fails after all are taken off again.
     """
 
     def __init__(
@@ -349,6 +350,7 @@ class Coordinator:
                 continue
             ticket.rows[picture.frame_index] = outcome
             self._held_rows += 1
+            self.rows += 1
             if ticket.item.kind == "video":
                 self._grant_frames(ticket)
         for number in {picture.ticket for picture in group.pictures}:
@@ -436,7 +438,6 @@ class Coordinator:
     def _settle(self, ticket: Ticket, outcome: ItemOutcome) -> None:
         self._close(ticket)
         self.items += 1
-        self.rows += len(outcome.rows)
         self.failures += outcome.failure is not None
         assembly = self._assemblies[ticket.shard.index]
         ready = assembly.settle(ticket.position, outcome)
@@ -462,6 +463,7 @@ class Coordinator:
             self._arena.free(picture.offset)
         ticket.waiting = []
         self._held_rows -= len(ticket.rows)
+        self.rows -= len(ticket.rows)
         ticket.rows = {}
         if ticket.inferer is not None and self._facts.task == "track":
             self._inferers.forget(ticket.inferer, ticket.number)

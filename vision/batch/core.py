@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from vision.batch.config import BatchConfig, Task
@@ -30,7 +31,7 @@ from vision.build import (
 from vision.card import ModelCard
 from vision.config import PipelineConfig
 from vision.detection.torchvision_detectors import published_name
-from vision.errors import ConfigError, ModelNotFoundError, StateError
+from vision.errors import ConfigError, InvalidInputError, ModelNotFoundError, StateError
 from vision.geometry.rle import encode_classes
 from vision.io.writers.base import reported_tracks
 from vision.pipeline import Pipeline
@@ -172,6 +173,9 @@ class _EmbedCore(_Stateless):
 
     def rows(self, works: Sequence[Work]) -> list[Row]:
         vectors = self._embedder.embed_crops([work.frame.image for work in works])
+        if not np.isfinite(vectors).all():
+            # Of half precision; the picture alone says which one it was.
+            raise InvalidInputError("embeddings must be finite, got NaN or infinity; run with runtime.precision=fp32")
         return [_head(work) | {"embedding": vector} for work, vector in zip(works, vectors, strict=True)]
 
 
