@@ -20,11 +20,13 @@ from vision.batch.config import RunOptions
 from vision.batch.decoders import Decoders
 from vision.batch.facts import CoreFacts
 from vision.batch.fetchers import Fetchers
+from vision.batch.grouping import Grouping
 from vision.batch.health import Health
 from vision.batch.inferers import Inferers
 from vision.batch.items import Failure, Shard, Stage
-from vision.batch.messages import Decoded, Finished, Grant, Inferred, Need, Placed
-from vision.batch.tickets import Group, ItemOutcome, PictureBatch, Ticket
+from vision.batch.messages import Decoded, Finished, Inferred, Need, Placed
+from vision.batch.ticket_book import TicketBook
+from vision.batch.tickets import Group, ItemOutcome, Ticket
 from vision.batch.writing import ShardAssembly, ShardWriting
 from vision.io.images import DEFAULT_LIMITS
 
@@ -53,7 +55,6 @@ class Coordinator:
 
     Attributes:
         items, failures: settled so far.
-        rows: that came so far; those of an item that fails after all are taken off again.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Coordinator:
         inferers: Inferers,
         folder: Path,
     ) -> None:
-        self.items = self.rows = self.failures = 0
+        self.items = self.failures = 0
         self._facts = facts
         self._options = options
         self._arena = arena
@@ -89,13 +90,17 @@ class Coordinator:
         self._numbers = count(1)
         self._again: deque[Ticket] = deque()
         self._to_decode: deque[Ticket] = deque()
-        self._tickets: dict[int, Ticket] = {}
+        self._book = TicketBook(arena)
+        self._grouping = Grouping(self._book, inferers, facts, self._numbers)
         self._assemblies: dict[int, ShardAssembly] = {}
-        self._batches: dict[tuple[int, int], PictureBatch] = {}
         self._sizes: deque[int] = deque([_FIRST_ROOM], maxlen=64)
-        self._held_rows = 0
         self._todo = self._work(shards)
         self._next: Ticket | None = next(self._todo, None)
+
+    @property
+    def rows(self) -> int:
+        """Rows that came so far; those of an item that fails after all are taken off again."""
+        return self._book.rows
 
     def summaries(self, on_progress: Callable[[], None], should_stop: Callable[[], bool]) -> Iterator[ShardSummary]:
         """Yield what is committed until all is, or until the run should stop.
@@ -103,7 +108,7 @@ class Coordinator:
         Raises:
             VisionError: nothing can be written, or nothing at all can be processed.
         """
-        while (self._next is not None or self._tickets or self._assemblies) and not should_stop():
+        while (self._next is not None or len(self._book) or self._assemblies) and not should_stop():
             self._give_out()
             ready = wait([self._woken, *self._decoders.connections, *self._inferers.connections], _PERIOD_S)
             for connection in ready:
@@ -131,13 +136,7 @@ class Coordinator:
     def _work(self, shards: Iterable[Shard]) -> Iterator[Ticket]:
         for shard in shards:
             self._assemblies[shard.index] = ShardAssembly(shard)
-            size = self._facts.batch
-            for start in range(0, len(shard.items), size):
-                pictures = [
-                    place for place, item in enumerate(shard.items[start : start + size], start) if item.kind == "image"
-                ]
-                if pictures:
-                    self._batches[shard.index, start // size] = PictureBatch(pictures)
+            self._grouping.expect(shard)
             for position, item in enumerate(shard.items):
                 yield Ticket(next(self._numbers), item, shard, position)
 
@@ -145,7 +144,7 @@ class Coordinator:
         """Hand out all that there is room for."""
         for group, inferer in self._inferers.dispatch():
             for picture in group.pictures:
-                if (owner := self._tickets.get(picture.ticket)) is not None:
+                if (owner := self._book.get(picture.ticket)) is not None:
                     owner.inferer = inferer
         self._hand_to_decoders()
         while (upcoming := self._upcoming()) is not None and self._may_admit(upcoming):
@@ -153,7 +152,7 @@ class Coordinator:
                 self._again.popleft()
             else:
                 self._next = next(self._todo, None)
-            self._tickets[upcoming.number] = upcoming
+            self._book.enter(upcoming)
             if upcoming.item.is_remote:
                 self.fetchers.submit(upcoming.number, upcoming.item)
             else:
@@ -167,7 +166,7 @@ class Coordinator:
         while self._to_decode and self._decoders.has_room:
             ticket = self._to_decode.popleft()
             if not ticket.is_closed:
-                grants = () if ticket.item.kind == "video" else (self._grant(ticket, max(self._sizes)),)
+                grants = () if ticket.item.kind == "video" else (self._book.grant(ticket, max(self._sizes)),)
                 ticket.is_at_decoder = True
                 self._decoders.give(ticket, grants)
 
@@ -177,15 +176,10 @@ class Coordinator:
             has_room = self.fetchers.under_way + len(self._to_decode) < self.fetchers.threads + self._decoders.count
         else:
             has_room = not self._to_decode and self._decoders.has_room
-        if not has_room or self._held_rows + self.writing.waiting > _MAX_HELD_ROWS:
+        if not has_room or self._book.held_rows + self.writing.waiting > _MAX_HELD_ROWS:
             return False
         # A batch may wait for a neighbour that was not begun: then memory must not keep that one from coming.
         return self._arena.in_use < self._budget or self._inferers.is_starved
-
-    def _grant(self, ticket: Ticket, size: int) -> Grant:
-        offset = self._arena.allocate(size)
-        ticket.grants[offset] = size
-        return Grant(ticket.number, offset, size)
 
     def _grant_frames(self, ticket: Ticket) -> None:
         """Give a video's decoder room for as many frames as may be on their way."""
@@ -194,7 +188,7 @@ class Coordinator:
             return
         most = max(batch, min(2 * batch + 2, self._budget // (ticket.frame_size * self._decoders.count)))
         while self._frames_out(ticket) < most:
-            self._decoders.grant(ticket, self._grant(ticket, ticket.frame_size))
+            self._decoders.grant(ticket, self._book.grant(ticket, ticket.frame_size))
 
     def _frames_out(self, ticket: Ticket) -> int:
         return len(ticket.grants) + ticket.decoded - len(ticket.rows)
@@ -203,18 +197,14 @@ class Coordinator:
 
     def _take_fetched(self) -> None:
         for fetched in self.fetchers.results():
-            ticket = self._tickets.get(fetched.ticket)
+            ticket = self._book.get(fetched.ticket)
             if ticket is None:
                 if fetched.path is not None:
                     fetched.path.unlink(missing_ok=True)
             elif fetched.error is not None:
                 self._fail(ticket, "fetch", fetched.error)
             else:
-                if fetched.data is not None:
-                    size = len(fetched.data)
-                    ticket.data = (self._arena.allocate(size), size)
-                    self._arena.write(ticket.data[0], fetched.data)
-                ticket.path = None if fetched.path is None else str(fetched.path)
+                self._book.keep_fetched(ticket, fetched.data, fetched.path)
                 self._to_decode.append(ticket)
 
     def _hear_decoder(self, connection: Connection) -> None:
@@ -224,7 +214,7 @@ class Coordinator:
             reason, guilty, others = self._decoders.bury(connection)
             self._retry_decoding(guilty, others, f"the decoder died of it ({reason})")
             return
-        ticket = None if message is None else self._tickets.get(message.ticket)
+        ticket = None if message is None else self._book.get(message.ticket)
         if ticket is None:
             return
         match message:
@@ -237,52 +227,33 @@ class Coordinator:
 
     def _make_room(self, ticket: Ticket, size: int) -> None:
         if ticket.item.kind == "image":
-            self._decoders.grant(ticket, self._grant(ticket, size))
+            self._decoders.grant(ticket, self._book.grant(ticket, size))
             return
-        for offset in [offset for offset, granted in ticket.grants.items() if granted < size]:
-            # Frames may change their size within a video; room that is too small is of no use any more.
-            del ticket.grants[offset]
-            self._arena.free(offset)
+        self._book.withdraw_smaller(ticket, size)
         ticket.frame_size = size
         self._grant_frames(ticket)
 
     def _take_picture(self, ticket: Ticket, message: Decoded) -> None:
         del ticket.grants[message.offset]
         if ticket.is_closed:
-            self._arena.free(message.offset)
+            self._book.drop_picture(message.offset)
             return
         ticket.decoded += 1
         picture = Placed(ticket.number, ticket.item.index, ticket.item.name, *message[1:])
         if ticket.item.kind == "image":
             self._sizes.append(message.size_hw[0] * message.size_hw[1] * 3)
-            key = ticket.shard.index, ticket.position // self._facts.batch
-            self._batches[key].add(ticket.position, picture)
-            self._take_batch(key)
-        else:
-            ticket.waiting.append(picture)
-            self._form_groups(ticket)
+        self._grouping.add(ticket, picture)
 
     def _finish_decoding(self, ticket: Ticket, message: Finished) -> None:
         ticket.is_at_decoder, ticket.is_decoded, ticket.note = False, True, message.error
-        for offset in ticket.grants:
-            self._arena.free(offset)
-        ticket.grants.clear()
-        self._free_fetched(ticket)
+        self._book.free_decoding(ticket)
         if ticket.is_closed:
-            self._discard(ticket)
+            self._book.discard(ticket)
         elif message.error is not None and not ticket.decoded:
             self._fail(ticket, "decode", message.error)
         else:
-            self._form_groups(ticket)
+            self._grouping.form(ticket)
             self._complete(ticket)
-
-    def _free_fetched(self, ticket: Ticket) -> None:
-        if ticket.data is not None:
-            self._arena.free(ticket.data[0])
-            ticket.data = None
-        if ticket.path is not None:
-            Path(ticket.path).unlink(missing_ok=True)
-            ticket.path = None
 
     def _retry_decoding(self, guilty: Ticket | None, others: Iterable[Ticket], reason: str) -> None:
         """Begin anew what a lost decoder had; what it worked on has a strike more."""
@@ -300,37 +271,6 @@ class Coordinator:
 
     # Inference
 
-    def _take_batch(self, key: tuple[int, int]) -> None:
-        batch = self._batches[key]
-        if not batch.is_settled:
-            return
-        del self._batches[key]
-        pictures = batch.take()
-        if pictures:
-            self._add_group(self._tickets[pictures[0].ticket], pictures)
-
-    def _form_groups(self, ticket: Ticket) -> None:
-        """Make batches of a video's frames; those of a tracked one are computed one after the other."""
-        size, is_stream = self._facts.batch, self._facts.task == "track"
-        while len(ticket.waiting) >= size or (ticket.is_decoded and ticket.waiting):
-            if is_stream and ticket.groups:
-                return
-            pictures, ticket.waiting = tuple(ticket.waiting[:size]), ticket.waiting[size:]
-            self._add_group(ticket, pictures)
-
-    def _add_group(self, ticket: Ticket, pictures: tuple[Placed, ...]) -> None:
-        owners = [self._tickets[picture.ticket] for picture in pictures]
-        group = Group(
-            next(self._numbers),
-            (*ticket.order, pictures[0].frame_index),
-            pictures,
-            is_suspect=any(owner.infer_strikes for owner in owners),
-            inferer=ticket.inferer if self._facts.task == "track" else None,
-        )
-        for owner in owners:
-            owner.groups.add(group.number)
-        self._inferers.add(group)
-
     def _hear_inferer(self, connection: Connection) -> None:
         try:
             answer = self._inferers.receive(connection)
@@ -342,29 +282,20 @@ class Coordinator:
 
     def _take_rows(self, group: Group, answer: Inferred) -> None:
         for picture, outcome in zip(group.pictures, answer.outcomes, strict=True):
-            ticket = self._return_picture(group, picture)
+            ticket = self._book.free_picture(group, picture)
             if ticket is None or ticket.is_closed:
                 continue
             if isinstance(outcome, str):
                 self._fail(ticket, "infer", f"{ticket.item.name}: {outcome}")
                 continue
-            ticket.rows[picture.frame_index] = outcome
-            self._held_rows += 1
-            self.rows += 1
+            self._book.take_row(ticket, picture.frame_index, outcome)
             if ticket.item.kind == "video":
                 self._grant_frames(ticket)
         for number in {picture.ticket for picture in group.pictures}:
-            owner = self._tickets.get(number)
+            owner = self._book.get(number)
             if owner is not None and not owner.is_closed:
-                self._form_groups(owner)
+                self._grouping.form(owner)
                 self._complete(owner)
-
-    def _return_picture(self, group: Group, picture: Placed) -> Ticket | None:
-        self._arena.free(picture.offset)
-        ticket = self._tickets.get(picture.ticket)
-        if ticket is not None:
-            ticket.groups.discard(group.number)
-        return ticket
 
     def _retry_inference(self, reason: str, inferer: int, groups: Iterable[Group]) -> None:
         """Begin anew what a lost inference process had: alone, so that it is known who is to blame."""
@@ -374,23 +305,23 @@ class Coordinator:
             struck = {picture.ticket for group in groups if group.sent_s for picture in group.pictures}
             for group in groups:
                 for picture in group.pictures:
-                    self._return_picture(group, picture)
+                    self._book.free_picture(group, picture)
             # Every stream of that process has lost its tracker.
-            for owner in [each for each in self._tickets.values() if each.inferer == inferer and not each.is_closed]:
+            for owner in self._book.streams_of(inferer):
                 self._strike(owner, reason, is_guilty=owner.number in struck)
                 if not owner.is_closed:
                     self._restart(owner)
             return
         for group in groups:
             for picture in group.pictures:
-                ticket = self._tickets.get(picture.ticket)
+                ticket = self._book.get(picture.ticket)
                 if ticket is not None:
                     ticket.groups.discard(group.number)
                     self._strike(ticket, reason, is_guilty=not ticket.is_closed)
                 if ticket is None or ticket.is_closed:
-                    self._arena.free(picture.offset)
+                    self._book.drop_picture(picture.offset)
                 else:
-                    self._add_group(ticket, (picture,))
+                    self._grouping.send(ticket, (picture,))
 
     def _strike(self, ticket: Ticket, reason: str, *, is_guilty: bool) -> None:
         ticket.infer_strikes += is_guilty
@@ -410,23 +341,19 @@ class Coordinator:
         """Settle a ticket whose pictures have all become rows."""
         if not ticket.is_complete:
             return
-        rows = [ticket.rows[index] for index in sorted(ticket.rows)]
+        rows = self._book.take_rows(ticket)
         failure = None
         if ticket.note is not None:
             failure = self._failure(ticket, "decode", ticket.note, rows=len(rows))
         else:
             self._health.succeeded()
-        ticket.rows = {}
         self._settle(ticket, ItemOutcome(ticket.item, rows, failure))
 
     def _fail(self, ticket: Ticket, stage: Stage, error: str) -> None:
         """Give an item up; nothing of it is kept."""
         if ticket.is_closed:
             return
-        key = ticket.shard.index, ticket.position // self._facts.batch
-        if ticket.item.kind == "image" and not ticket.decoded and key in self._batches:
-            self._batches[key].drop(ticket.position)
-            self._take_batch(key)
+        self._grouping.give_up(ticket)
         failure = self._failure(ticket, stage, error)
         self._health.failed(failure)
         self._settle(ticket, ItemOutcome(ticket.item, [], failure))
@@ -442,14 +369,14 @@ class Coordinator:
         assembly = self._assemblies[ticket.shard.index]
         ready = assembly.settle(ticket.position, outcome)
         if ready:
-            self._held_rows -= sum(len(each.rows) for each in ready)
+            self._book.held_rows -= sum(len(each.rows) for each in ready)
             self.writing.put(ticket.shard, ready, is_last=assembly.is_complete)
 
     def _restart(self, ticket: Ticket) -> None:
         """Put another try of a ticket's item in line, before all that was not begun, and drop what there is of this."""
         if ticket.is_closed:
             if not ticket.is_at_decoder:
-                self._discard(ticket)
+                self._book.discard(ticket)
             return
         self._close(ticket)
         again = Ticket(next(self._numbers), ticket.item, ticket.shard, ticket.position)
@@ -458,26 +385,11 @@ class Coordinator:
 
     def _close(self, ticket: Ticket) -> None:
         """Take no more notice of a ticket, and free what it has as soon as no process uses it."""
-        ticket.is_closed = True
-        for picture in ticket.waiting:
-            self._arena.free(picture.offset)
-        ticket.waiting = []
-        self._held_rows -= len(ticket.rows)
-        self.rows -= len(ticket.rows)
-        ticket.rows = {}
         if ticket.inferer is not None and self._facts.task == "track":
             self._inferers.forget(ticket.inferer, ticket.number)
         if ticket.is_at_decoder:
             self._decoders.cancel(ticket)
-        else:
-            self._discard(ticket)
-
-    def _discard(self, ticket: Ticket) -> None:
-        for offset in ticket.grants:
-            self._arena.free(offset)
-        ticket.grants.clear()
-        self._free_fetched(ticket)
-        self._tickets.pop(ticket.number, None)
+        self._book.close(ticket)
 
     def _wake(self) -> None:
         # A full socket wakes as well, and a closed one has nobody to wake.

@@ -1,7 +1,7 @@
 """Items to rows: what a task computes of a picture or frame. The engines differ in who calls this, and in nothing else.
 
-Everything in a row depends on the frame alone (of a tracked video: on the frames before it), never on the machine or the
-hour.
+Everything in a row depends on the frame alone (of a tracked video: on the frames before it), never on the machine or
+the hour.
 """
 
 from __future__ import annotations

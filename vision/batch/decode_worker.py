@@ -110,7 +110,9 @@ class Decoder:
         while True:
             if ticket in self._cancelled:
                 raise _CancelledError
-            grants = self._grants.get(ticket, [])
+            # Once asked, the coordinator has taken back what is smaller; some of it may still be on its way.
+            grants = [grant for grant in self._grants.get(ticket, []) if not is_asked or grant.size >= size]
+            self._grants[ticket] = grants
             fitting = next((grant for grant in grants if grant.size >= size), None)
             if fitting is not None:
                 grants.remove(fitting)
@@ -118,6 +120,7 @@ class Decoder:
                 return fitting
             if not is_asked:
                 self._connection.send(Need(ticket, size))
+                self._grants[ticket] = []
                 is_asked = True
             self._receive()
 

@@ -114,7 +114,7 @@ def test_bad_pictures_are_told_of_and_cost_nobody_else(tmp_path: Path) -> None:
     ("name", "stage", "said"),
     [
         ("crash-decode.png", "decode", "the decoder died of it (SIGSEGV), twice"),
-        ("hang-decode.png", "decode", "nothing came of it within 2 s, twice"),
+        ("hang-decode.png", "decode", "nothing came of it within 1 s, twice"),
         ("crash-infer.png", "infer", "the inference process died of it (SIGSEGV), twice"),
         ("raise-infer.png", "infer", "RuntimeError: the network does not like this"),
     ],
@@ -123,7 +123,7 @@ def test_a_file_that_kills_is_isolated_after_two_tries(tmp_path: Path, name: str
     names = [f"{number:02}.png" for number in range(14)]
     names[5] = name
     paths = write_pictures(tmp_path / "in", names)
-    done, _ = run(shards_of(paths, 7), batch=2, item_timeout_s=2.0 if "hang" in name else 20.0)
+    done, _ = run(shards_of(paths, 7), batch=2, item_timeout_s=1.0 if "hang" in name else 20.0)
     assert [key for writer in done for key in writer.places()] == [(place, 0) for place in range(14) if place != 5]
     (failure,) = done[0].failures
     assert (failure.item, failure.path, failure.stage) == (5, name, stage)
@@ -137,7 +137,7 @@ def test_what_goes_wrong_once_is_done_all_the_same(tmp_path: Path, fake_core: Pa
     names = [f"{number:02}.png" for number in range(8)]
     names[3] = name
     paths = write_pictures(tmp_path / "in", names)
-    done, _ = run(shards_of(paths, 8), item_timeout_s=2.0)
+    done, _ = run(shards_of(paths, 8), item_timeout_s=1.0)
     assert done[0].places() == [(place, 0) for place in range(8)]
     assert not done[0].failures
     assert list(fake_core.iterdir()), "nothing went wrong at all"
