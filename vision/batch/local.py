@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from vision.batch.arena import Arena
@@ -17,6 +15,7 @@ from vision.batch.items import Shard
 from vision.batch.messages import Setup
 from vision.batch.shard_file import ShardWriter
 from vision.batch.shard_summary import ShardSummary
+from vision.batch.spool import spool_folder
 from vision.batch.stats import StageSeconds
 from vision.runtime.cpus import available_cpus
 
@@ -92,7 +91,7 @@ class LocalEngine:
                 timeout_s=self._options.item_timeout_s,
             )
         self._inferers.start_clock()
-        with tempfile.TemporaryDirectory(prefix="stride32-batch-") as folder:
+        with spool_folder() as folder:
             run = Coordinator(
                 shards,
                 open_writer,
@@ -101,7 +100,7 @@ class LocalEngine:
                 arena=self._arena,
                 decoders=self._decoders,
                 inferers=self._inferers,
-                folder=Path(folder),
+                folder=folder,
             )
             self.run_state = run
             try:
