@@ -15,7 +15,8 @@ import pytest
 
 from vision.batch.items import Item, Shard
 
-# Names: "crash-decode", "hang-decode", "crash-infer", "hang-infer", "raise-infer"; with "once" only the first time.
+# Names: "crash-decode", "hang-decode", "crash-divide", "hang-divide", "crash-infer", "hang-infer",
+# "raise-infer"; with "once" only the first time.
 SITECUSTOMIZE = """
 import os, signal, sys, time
 from pathlib import Path
@@ -43,6 +44,15 @@ if "vision.batch.decode_worker" in sys.orig_argv:
         misbehave(str(path), "decode")
         return real(path, **options)
     images.read_image = read_image
+
+if "vision.batch.divide_worker" in sys.orig_argv:
+    import vision.batch.video_parts as video_parts
+    really_divide = video_parts.divide_video
+    def divide_video(path, chunk, on_packet):
+        (MARKS / f"divided-{Path(path).name}").touch()
+        misbehave(str(path), "divide")
+        return really_divide(path, chunk, on_packet)
+    video_parts.divide_video = divide_video
 
 if "vision.batch.infer_worker" in sys.orig_argv:
     import types

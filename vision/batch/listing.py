@@ -13,6 +13,7 @@ from typing import Any
 from vision.batch.braces import expand_braces, has_braces
 from vision.batch.columns import read_items
 from vision.batch.config import BatchConfig
+from vision.batch.dividing import divide_videos
 from vision.batch.filesystems import check_store, is_url, local_path, locate
 from vision.batch.gathering import Gathering
 from vision.batch.items import Item
@@ -80,9 +81,7 @@ def list_inputs(source: str, config: BatchConfig, *, column: str = "path") -> In
     if duplicates:
         found.note(f"{duplicates} entries name a file for the second time and are left out")
     if config.video_chunk and not videos_only:
-        from vision.batch.video_parts import divide_videos
-
-        table = divide_videos(table, base, config.video_chunk)
+        table = divide_videos(table, base, config.video_chunk, note=found.note)
     return Inputs(table, base, duplicates, tuple(found.notes))
 
 

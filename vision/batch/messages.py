@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from vision.batch.config import BatchConfig
 from vision.batch.items import Item
+from vision.io.frame_range import FrameRange
 
 
 class Grant(NamedTuple):
@@ -68,6 +69,23 @@ class Finished(NamedTuple):
     ticket: int
     error: str | None
     seconds: float
+
+
+class Divide(NamedTuple):
+    """To a divider: look for places at which this video can be cut into parts of about ``chunk`` frames."""
+
+    path: str
+    chunk: int
+
+
+class Reading(NamedTuple):
+    """From a divider: it gets on with its video; sent when it begins, and now and then."""
+
+
+class Divided(NamedTuple):
+    """From a divider: the parts of its video, or None where it stays whole."""
+
+    parts: list[FrameRange] | None
 
 
 class Setup(NamedTuple):

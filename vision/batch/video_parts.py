@@ -1,15 +1,16 @@
 """Where a video may be cut, so that its parts can be decoded apart and give the frames of the whole.
 
 Only packets are read here, nothing is decoded. A video whose packets do not tell its frames for certain stays whole.
+Demuxers are native code for untrusted bytes, so that runs call this in processes of their own (dividers.py).
 """
 
 from __future__ import annotations
 
 import math
-import os
+from array import array
 from bisect import bisect_left
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import av.error
 import numpy as np
@@ -17,9 +18,6 @@ import numpy.typing as npt
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from vision.batch.columns import FRAME_COLUMNS, decode_address
-from vision.batch.filesystems import is_url
-from vision.batch.ordered_map import ordered_map
 from vision.errors import MediaError
 from vision.io.container import open_container, pick_stream
 from vision.io.frame_range import FrameRange
@@ -37,15 +35,20 @@ _CLOCK_END = 2**33
 # may make a frame.
 _WHOLE_PICTURES = (0, 1)
 _OPEN_TIMEOUT_S = 60.0
+# Two weeks at 40 frames a second. Tables in a small file can claim any number of packets.
+_MOST_FRAMES = 50_000_000
 
 Ticks = npt.NDArray[np.int64]
 
 
-def divide_video(path: str | Path, chunk: int) -> list[FrameRange] | None:
+def divide_video(path: str | Path, chunk: int, on_packet: Callable[[], None] = lambda: None) -> list[FrameRange] | None:
     """Return parts of about ``chunk`` frames, each beginning at a key frame, in order; None where it stays whole.
 
     That is where it is short, or has no key frames to cut at, or cannot be opened, or where presentation times are
     missing or doubled, a packet is damaged, or the frames that a decoder gives would not be the packets.
+
+    Args:
+        path: of a file. chunk: frames of a part. on_packet: called with each packet that was read.
     """
     if chunk <= 0:
         return None
@@ -58,7 +61,7 @@ def divide_video(path: str | Path, chunk: int) -> list[FrameRange] | None:
             stream = pick_stream(container, str(path))
             if not _is_divisible(container, stream, chunk):
                 return None
-            clock = _read_clock(container, stream)
+            clock = _read_clock(container, stream, on_packet)
         except (MediaError, av.error.FFmpegError):
             return None
     return None if clock is None else _cut(*clock, chunk)
@@ -73,22 +76,27 @@ def _is_divisible(container: InputContainer, stream: VideoStream, chunk: int) ->
         and context.name in _CODECS
         and int(context.field_order) in _WHOLE_PICTURES
         and bool(stream.time_base)
-        and not 0 < stream.frames < _least_length(chunk)
+        and not 0 < stream.frames < least_length(chunk)
     )
 
 
-def _least_length(chunk: int) -> int:
+def least_length(chunk: int) -> int:
     """Return the frames of the shortest video that is divided."""
     return chunk + math.ceil(chunk / 2)
 
 
-def _read_clock(container: InputContainer, stream: VideoStream) -> tuple[Ticks, Ticks] | None:
+def _read_clock(
+    container: InputContainer, stream: VideoStream, on_packet: Callable[[], None]
+) -> tuple[Ticks, Ticks] | None:
     """Return the presentation times of all frames and those of key frames, both ascending, or None."""
-    times, keys = [], []
+    times, keys = array("q"), array("q")
     for packet in container.demux(stream):
+        on_packet()
         if packet.size == 0 and packet.pts is None:
             continue  # what ends the stream
         if packet.pts is None or packet.is_corrupt or packet.is_discard or packet.size == 0:
+            return None
+        if len(times) == _MOST_FRAMES:
             return None
         times.append(packet.pts)
         if packet.is_keyframe:
@@ -97,7 +105,7 @@ def _read_clock(container: InputContainer, stream: VideoStream) -> tuple[Ticks, 
             return None
     if not times:
         return None
-    pts, key_pts = np.sort(np.array(times, np.int64)), np.sort(np.array(keys, np.int64))
+    pts, key_pts = np.sort(np.array(times)), np.sort(np.array(keys))
     start = stream.start_time
     is_plain = (
         # Pictures shown before the first key frame need what is not there.
@@ -133,35 +141,3 @@ def _cut(pts: Ticks, key_pts: Ticks, chunk: int) -> list[FrameRange] | None:
         stop_pts = int(pts[stop]) if stop < n_frames else None
         parts.append(FrameRange(start, stop, int(pts[start]), stop_pts, int(key_pts[before])))
     return parts
-
-
-def divide_videos(table: Any, base: str, chunk: int) -> Any:
-    """Return the items with several rows for each local video that can be divided, in order.
-
-    Args:
-        table: items (vision/batch/columns.py). base: before their names. chunk: frames of a part.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    videos = np.flatnonzero(pc.equal(table.column("kind"), "video").to_numpy())
-    rows = table.select(["name", "address"]).take(videos).to_pylist()
-    paths = [decode_address(row["address"], row["name"], base) for row in rows]
-    counts = np.ones(table.num_rows, np.int64)
-    found: list[FrameRange] = []
-    threads = min(8, os.cpu_count() or 1)
-    divided = ordered_map(lambda path: None if is_url(path) else divide_video(path, chunk), paths, threads)
-    for row, parts in zip(videos.tolist(), divided, strict=True):
-        if parts is not None:
-            counts[row] = len(parts)
-            found += parts
-    if not found:
-        return table
-    table = table.take(np.repeat(np.arange(table.num_rows), counts)).combine_chunks()
-    mask = pa.array(np.repeat(counts > 1, counts))
-    for name, attribute in zip(FRAME_COLUMNS, FrameRange.__dataclass_fields__, strict=True):
-        values = pa.array([getattr(part, attribute) for part in found], pa.int64())
-        place = table.schema.get_field_index(name)
-        nulls = pa.nulls(table.num_rows, pa.int64())
-        table = table.set_column(place, table.schema.field(name), pc.replace_with_mask(nulls, mask, values))
-    return table
