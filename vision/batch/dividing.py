@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,35 +11,68 @@ from vision.batch.columns import FRAME_COLUMNS, decode_address
 from vision.batch.dividers import Dividers, Division
 from vision.batch.filesystems import is_url
 from vision.batch.video_parts import least_length
+from vision.errors import InvalidInputError
 from vision.io.frame_range import FrameRange
 
+if TYPE_CHECKING:
+    from vision.batch.manifest import Manifest
 
-def divide_videos(table: Any, base: str, chunk: int, *, note: Callable[[str], None]) -> Any:
+# With its name: what tells whether a file has changed.
+_IDENTITY = ("size", "stamp")
+
+
+def divide_videos(
+    table: Any, base: str, chunk: int, *, note: Callable[[str], None], known: Manifest | None = None
+) -> Any:
     """Return the items with several rows for each local video that can be divided, in order.
 
     Args:
         table: items (vision/batch/columns.py). base: before their names. chunk: frames of a part.
         note: gets a line for each video that killed or hung what read it.
+        known: of a run with the same ``chunk``: what it says of videos that have not changed is taken.
     """
     import pyarrow.compute as pc
 
     videos = np.flatnonzero(pc.equal(table.column("kind"), "video").to_numpy())
-    rows = table.select(["name", "address", "size"]).take(videos).to_pylist()
-    paths = {}
+    rows = table.select(["name", "address", *_IDENTITY]).take(videos).to_pylist()
+    divided = _known_parts(known) if known is not None and rows else {}
+    parts: dict[int, list[FrameRange]] = {}
+    unknown: dict[int, tuple[str, str]] = {}
     for place, row in zip(videos.tolist(), rows, strict=True):
         path = decode_address(row["address"], row["name"], base)
         # A frame takes a byte at least; what is too small for several parts need not be opened.
-        if not is_url(path) and row["size"] >= least_length(chunk):
-            paths[place] = path
-    divisions = _divide(list(paths.values()), chunk)
-    parts = {}
-    for place, division in zip(paths, divisions, strict=True):
+        if is_url(path) or row["size"] < least_length(chunk):
+            continue
+        earlier = divided.get((row["name"], row["size"], row["stamp"]))
+        if earlier is None:
+            unknown[place] = path, row["name"]
+        elif earlier:
+            parts[place] = earlier
+    divisions = _divide([path for path, _ in unknown.values()], chunk)
+    for (place, (_, name)), division in zip(unknown.items(), divisions, strict=True):
         if division.harm:
-            name = rows[int(np.searchsorted(videos, place))]["name"]
             note(f"{name} is not divided: {division.harm}; look at it with another program")
         elif division.parts is not None:
             parts[place] = division.parts
-    return _with_parts(table, parts)
+    return _with_parts(table, dict(sorted(parts.items())))
+
+
+def _known_parts(manifest: Manifest) -> dict[tuple[str, int, str], list[FrameRange]]:
+    """Return the parts of each video by what identifies it, none for those that are whole."""
+    import pyarrow.compute as pc
+
+    found: dict[tuple[str, int, str], list[FrameRange]] = {}
+    try:
+        for block in manifest.blocks():
+            videos = block.filter(pc.equal(block.column("kind"), "video")).select(["name", *_IDENTITY, *FRAME_COLUMNS])
+            for row in videos.to_pylist():
+                parts = found.setdefault((row["name"], row["size"], row["stamp"]), [])
+                if row["frame_start"] is not None:
+                    parts.append(FrameRange(*(row[name] for name in FRAME_COLUMNS)))
+    except InvalidInputError:
+        # A damaged list costs the time to read the videos again, no more.
+        return {}
+    return found
 
 
 def _divide(paths: list[str], chunk: int) -> list[Division]:

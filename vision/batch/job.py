@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -196,6 +196,22 @@ def stored_manifest(output: Output) -> Iterator[Manifest]:
 
     with output.open(MANIFEST_FILE) as file:
         yield Manifest.open(file)
+
+
+@contextmanager
+def known_manifest(output: Output, config: BatchConfig) -> Iterator[Manifest | None]:
+    """Open the list of inputs of a job that is there, if its videos are divided as ``config`` asks; else give None.
+
+    What is wrong with the job is not told here: ``open_job`` does.
+    """
+    with ExitStack() as stack:
+        manifest = None
+        with suppress(InvalidInputError):
+            if output.exists(JOB_FILE):
+                then = read_record(output)
+                if (then.task, then.identity.get("video_chunk")) == (config.task, config.video_chunk):
+                    manifest = stack.enter_context(stored_manifest(output))
+        yield manifest
 
 
 def _refuse_differences(output: Output, then: JobRecord, now: JobRecord, manifest: Manifest) -> None:

@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vision.batch.braces import expand_braces, has_braces
 from vision.batch.columns import read_items
@@ -25,6 +25,9 @@ from vision.batch.tar_index import is_compressed_tar, is_tar
 from vision.errors import InvalidInputError
 from vision.io.container import VIDEO_SUFFIXES, is_stream_address, mask_credentials
 from vision.io.images import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    from vision.batch.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Inputs:
         return list(read_items(rows, self.base, start))
 
 
-def list_inputs(source: str, config: BatchConfig, *, column: str = "path") -> Inputs:
+def list_inputs(source: str, config: BatchConfig, *, column: str = "path", known: Manifest | None = None) -> Inputs:
     """Return the items that SOURCE stands for, sorted by name.
 
     Args:
@@ -60,6 +63,7 @@ def list_inputs(source: str, config: BatchConfig, *, column: str = "path") -> In
             these; names in braces ({000..099}) are expanded.
         config: of the job: its task says what is taken, and ``video_chunk`` how local videos are divided.
         column: with paths, of a CSV or Parquet list.
+        known: of an earlier run with the same ``video_chunk``: its videos that have not changed are not read again.
 
     Raises:
         InvalidInputError: there is nothing of that name, or nothing in it that the task can take.
@@ -81,7 +85,7 @@ def list_inputs(source: str, config: BatchConfig, *, column: str = "path") -> In
     if duplicates:
         found.note(f"{duplicates} entries name a file for the second time and are left out")
     if config.video_chunk and not videos_only:
-        table = divide_videos(table, base, config.video_chunk, note=found.note)
+        table = divide_videos(table, base, config.video_chunk, note=found.note, known=known)
     return Inputs(table, base, duplicates, tuple(found.notes))
 
 

@@ -16,7 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from vision.batch.columns import BLOCK, decode_text, encode_text, identity_digest, read_items, require_arrow
+from vision.batch.columns import (
+    BLOCK,
+    decode_text,
+    encode_text,
+    identity_digest,
+    item_schema,
+    read_items,
+    require_arrow,
+)
 from vision.batch.config import BatchConfig
 from vision.batch.items import Shard
 from vision.batch.listing import Inputs
@@ -90,15 +98,18 @@ class Manifest:
 
         name = str(getattr(file, "name", file))
         try:
-            table = pq.ParquetFile(file)
+            table = pq.ParquetFile(file, page_checksum_verification=True)
             facts = orjson.loads((table.schema_arrow.metadata or {})[METADATA_KEY])
             if facts["version"] != VERSION:
                 raise InvalidInputError(
                     f"{name} must be a manifest of version {VERSION}, got {facts['version']}; "
                     "use the version of stride32 that made it"
                 )
+            found, wanted = table.schema_arrow, item_schema().append(_shard_field())
+            if not found.equals(wanted):
+                raise ValueError(f"the columns {', '.join(found.names)}")
             return cls(
-                _FileRows(table),
+                _FileRows(table, name),
                 n_items=int(facts["items"]),
                 n_shards=int(facts["shards"]),
                 digest=str(facts["digest"]),
@@ -108,11 +119,7 @@ class Manifest:
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as exc:
             if isinstance(exc, InvalidInputError):
                 raise
-            raise InvalidInputError(
-                f"{name} must be a manifest of a batch job, failed to read it: {' '.join(str(exc).split())}; "
-                "begin the job anew in another folder",
-                path=name,
-            ) from exc
+            raise _damaged(name, exc) from exc
 
     def shard(self, index: int) -> Shard:
         """Return a shard with its items; threads may call this."""
@@ -141,7 +148,7 @@ class Manifest:
             "base": encode_text(self.base),
         }
         schema = first.schema.with_metadata({METADATA_KEY: orjson.dumps(facts)})
-        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
             for block in chain([first], blocks):
                 writer.write_table(block.cast(schema), row_group_size=BLOCK)
 
@@ -182,7 +189,7 @@ class _TableRows:
     def read_blocks(self) -> Iterator[Any]:
         import pyarrow as pa
 
-        field = pa.field("shard", pa.int64(), nullable=False)
+        field = _shard_field()
         for first in range(0, self._table.num_rows, BLOCK):
             block = self._table.slice(first, BLOCK)
             rows = np.arange(first, first + block.num_rows)
@@ -193,8 +200,9 @@ class _TableRows:
 class _FileRows:
     """Rows in a Parquet file; only the row groups of a shard are read, and the last ones are kept."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, name: str) -> None:
         self._file = file
+        self._name = name
         # Readers of Arrow share a position in the file.
         self._lock = threading.Lock()
         place = file.schema_arrow.get_field_index("shard")
@@ -209,7 +217,7 @@ class _FileRows:
         groups = range(int(np.searchsorted(self._highs, index)), int(np.searchsorted(self._lows, index, side="right")))
         with self._lock:
             if self._kept[0] != groups:
-                self._kept = (groups, self._file.read_row_groups(list(groups)))
+                self._kept = (groups, self._read(groups))
             table = self._kept[1]
         first, end = np.searchsorted(table.column("shard").to_numpy(), [index, index + 1]).tolist()
         return table.slice(first, end - first), int(self._firsts[groups.start]) + first
@@ -217,5 +225,26 @@ class _FileRows:
     def read_blocks(self) -> Iterator[Any]:
         for group in range(self._file.metadata.num_row_groups):
             with self._lock:
-                block = self._file.read_row_group(group)
+                block = self._read(range(group, group + 1))
             yield block
+
+    def _read(self, groups: range) -> Any:
+        pa = require_arrow("a manifest")
+        try:
+            return self._file.read_row_groups(list(groups))
+        except (pa.ArrowException, OSError) as exc:
+            raise _damaged(self._name, exc) from exc
+
+
+def _shard_field() -> Any:
+    """Return the column that says in which shard an item is."""
+    pa = require_arrow("a manifest")
+    return pa.field("shard", pa.int64(), nullable=False)
+
+
+def _damaged(name: str, exc: Exception) -> InvalidInputError:
+    return InvalidInputError(
+        f"{name} must be a manifest of a batch job, failed to read it: {' '.join(str(exc).split())}; "
+        "begin the job anew in another folder",
+        path=name,
+    )

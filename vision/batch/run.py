@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 from vision import __version__
 from vision.batch.config import BatchConfig, RunOptions
 from vision.batch.facts import CoreFacts
-from vision.batch.job import Job, open_job, refuse_unasked
+from vision.batch.job import Job, known_manifest, open_job, refuse_unasked
 from vision.batch.listing import list_inputs
 from vision.batch.local import LocalEngine
 from vision.batch.manifest import Manifest
@@ -131,7 +131,9 @@ def run_batch(
         output.clean()
         # Its processes load the networks while the inputs are listed.
         engine = stack.enter_context(_open_engine(request))
-        manifest = Manifest.build(list_inputs(request.source, request.config, column=request.column), request.config)
+        with known_manifest(output, request.config) as known:
+            inputs = list_inputs(request.source, request.config, column=request.column, known=known)
+        manifest = Manifest.build(inputs, request.config)
         facts = engine.facts
         job = open_job(
             output,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,13 @@ from io_media import steady, write_clip
 from vision.batch import dividers as dividers_module
 from vision.batch.config import BatchConfig
 from vision.batch.dividers import Dividers
+from vision.batch.dividing import _known_parts
+from vision.batch.job import known_manifest
 from vision.batch.listing import list_inputs
-from vision.errors import StateError
+from vision.batch.manifest import Manifest
+from vision.batch.output import open_output
+from vision.batch.run import BatchRequest, run_batch
+from vision.errors import ConfigError, InvalidInputError, StateError
 
 __all__ = ["fake_core"]
 GROUPS = {"x264-params": "keyint=10:min-keyint=10:scenecut=0"}
@@ -82,6 +89,50 @@ def test_processes_that_cannot_start_blame_no_video(clip: Path, monkeypatch: pyt
     )
     with Dividers(1, 10) as dividers, pytest.raises(StateError, match=r"must start.*exit code 1"):
         dividers.divide([str(clip)])
+
+
+def test_a_resumed_job_reads_no_video_twice_but_those_that_changed(
+    clip: Path, fake_core: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies(clip, "b.mp4", "crash-divide.mp4")
+    request = BatchRequest(source=str(clip.parent), out=str(tmp_path / "out"), config=CONFIG, resume=True)
+    options = {"should_stop": lambda: True}
+    assert run_batch(request, **options).total_shards == 2
+    before = Manifest.open(tmp_path / "out" / "manifest.parquet").digest
+    assert _take_marks(fake_core) == {"a.mp4", "b.mp4", "crash-divide.mp4"}
+    run_batch(request, **options)
+    assert _take_marks(fake_core) == set()
+    assert Manifest.open(tmp_path / "out" / "manifest.parquet").digest == before
+
+    with known_manifest(open_output(request.out), CONFIG) as known:
+        assert known is not None
+        write_clip(clip.with_name("b.mp4"), steady(30), options=GROUPS)
+        items = list_inputs(request.source, CONFIG, known=known).items()
+    assert _take_marks(fake_core) == {"b.mp4"}
+    assert [item.frames and item.frames.stop for item in items] == [10, 20, 30, 40, 10, 20, 30, None]
+    with known_manifest(open_output(request.out), replace(CONFIG, video_chunk=20)) as known:
+        assert known is None
+    with pytest.raises(ConfigError, match=r"1 input was changed: b.mp4"):
+        run_batch(request, **options)
+
+
+def test_a_damaged_list_of_videos_is_not_believed(clip: Path, tmp_path: Path) -> None:
+    Manifest.build(list_inputs(str(clip.parent), CONFIG), CONFIG).write(tmp_path / "m.parquet")
+    whole = (tmp_path / "m.parquet").read_bytes()
+    known = _known_parts(Manifest.open(tmp_path / "m.parquet"))
+    assert [[part.start for part in parts] for parts in known.values()] == [[0, 10, 20, 30]]
+    for place in range(4, len(whole), 61):
+        (tmp_path / "m.parquet").write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        with suppress(InvalidInputError):
+            assert _known_parts(Manifest.open(tmp_path / "m.parquet")) in (known, {})
+
+
+def _take_marks(folder: Path) -> set[str]:
+    """Return the names of the videos that were read, and forget them."""
+    marks = list(folder.glob("divided-*"))
+    for mark in marks:
+        mark.unlink()
+    return {mark.name.removeprefix("divided-") for mark in marks}
 
 
 def test_no_process_is_started_for_what_has_nothing_to_divide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
