@@ -1,0 +1,261 @@
+"""One measurement of bench_batch.py in a process of its own; prints its figures as JSON.
+
+    python benchmarks/batch_rows.py decode|infer|loader|local|ray --pictures DIR --task detect [--count N]
+
+    decode   the decoding of all pictures and nothing behind it, a process a CPU
+    infer    the networks alone, with the threads and batches of a run; the pictures are decoded before the clock starts
+    loader   what one writes in thirty lines: a DataLoader whose workers decode, the detector in the main process, and
+             the results in one Parquet file at the end
+    local    a batch job on this machine, as ``stride32 batch`` runs it
+    ray      the same with --engine ray
+
+``per_s`` is pictures a second without the start (imports, models, the start of workers), ``seconds`` the wall time with
+it, ``cpu_ms`` the processor time of a picture, of all processes together and without the start where it can be
+told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from service_processes import cpu_seconds
+
+Figures = dict[str, Any]
+# Decoded pictures that the row "infer" goes round: 120 MB, far more than a cache holds.
+IN_MEMORY = 128
+LOADER_WORKERS, LOADER_BATCH = 2, 8
+
+
+def figures(count: int, work_s: float, started_s: float, cpu_s: float, **more: Any) -> Figures:
+    """Return what each row says."""
+    return {
+        "per_s": count / work_s,
+        "seconds": time.perf_counter() - started_s,
+        "cpu_ms": 1000 * cpu_s / count,
+        "count": count,
+        **more,
+    }
+
+
+def measure_decode(pictures: Sequence[Path], task: str) -> Figures:
+    """Decode everything, a process a CPU."""
+    started = time.perf_counter()
+    cpus = len(os.sched_getaffinity(0))
+    # As the decoders of a run have it: one thread each.
+    os.environ["OPENCV_FOR_THREADS_NUM"] = "1"
+    context = multiprocessing.get_context("spawn")
+    barrier, answers = context.Barrier(cpus + 1), context.SimpleQueue()
+    # In turns, so that each process has the same mix.
+    shares = [[str(path) for path in pictures[number::cpus]] for number in range(cpus)]
+    workers = [context.Process(target=_decode_share, args=(share, barrier, answers)) for share in shares]
+    for worker in workers:
+        worker.start()
+    barrier.wait()
+    begun = time.perf_counter()
+    cpu_s = [answers.get() for _ in workers]
+    work_s = time.perf_counter() - begun
+    for worker in workers:
+        worker.join()
+    return figures(len(pictures), work_s, started, sum(cpu_s))
+
+
+def _decode_share(paths: Sequence[str], barrier: Any, answers: Any) -> None:
+    from vision.io.images import read_image
+
+    read_image(paths[0])
+    barrier.wait()
+    before = time.process_time()
+    for path in paths:
+        read_image(path)
+    answers.put(time.process_time() - before)
+
+
+def measure_infer(pictures: Sequence[Path], task: str) -> Figures:
+    """Compute rows of pictures that lie in memory, with as many threads as a run has."""
+    from vision.batch.config import BatchConfig
+    from vision.batch.core import open_core
+    from vision.batch.facts import Work
+    from vision.io.images import read_image
+
+    started = time.perf_counter()
+    core = open_core(BatchConfig(task=task))  # type: ignore[arg-type]
+    frames = [read_image(path) for path in pictures[:IN_MEMORY]]
+    batches: SimpleQueue[list[Work]] = SimpleQueue()
+    works = (Work(number, "", number, frames[number % len(frames)]) for number in range(len(pictures)))
+    while batch := list(islice(works, core.facts.batch)):
+        batches.put(batch)
+    core.rows([Work(0, "", 0, frame) for frame in frames[: core.facts.batch]])
+
+    def compute() -> None:
+        with contextlib.suppress(Empty):
+            while True:
+                core.rows(batches.get_nowait())
+
+    threads = [threading.Thread(target=compute) for _ in range(core.facts.parallel)]
+    begun, before = time.perf_counter(), time.process_time()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    work_s = time.perf_counter() - begun
+    facts = {"threads": core.facts.parallel, "batch": core.facts.batch}
+    return figures(len(pictures), work_s, started, time.process_time() - before, **facts)
+
+
+def measure_loader(pictures: Sequence[Path], task: str) -> Figures:
+    """Do it by hand: decode in a DataLoader's workers, compute in this process, write one file at the end."""
+    if task != "detect":
+        raise SystemExit("the row loader is written for the task detect")
+    started = time.perf_counter()
+    import cv2
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from torch.utils.data import DataLoader, Dataset
+
+    from vision.build import build_detector
+    from vision.config import PipelineConfig
+    from vision.runtime.config import RuntimeConfig
+    from vision.types import Frame
+
+    class Pictures(Dataset[tuple[str, Any]]):
+        def __len__(self) -> int:
+            return len(pictures)
+
+        def __getitem__(self, index: int) -> tuple[str, Any]:
+            return str(pictures[index]), cv2.imread(str(pictures[index]), cv2.IMREAD_COLOR_RGB)
+
+    detector = build_detector(PipelineConfig().detection, RuntimeConfig())
+    begun, before = time.perf_counter(), cpu_seconds(os.getpid())
+    loader = DataLoader(Pictures(), batch_size=LOADER_BATCH, num_workers=LOADER_WORKERS, collate_fn=list)
+    rows = []
+    for batch in loader:
+        found = detector.detect([Frame(image, source=path) for path, image in batch])
+        for (path, image), each in zip(batch, found, strict=True):
+            rows.append(
+                {
+                    "path": path,
+                    "height": image.shape[0],
+                    "width": image.shape[1],
+                    "boxes": each.boxes.tolist(),
+                    "scores": each.scores.tolist(),
+                    "labels": each.labels.tolist(),
+                }
+            )
+    with tempfile.TemporaryDirectory() as folder:
+        pq.write_table(pa.Table.from_pylist(rows), Path(folder, "rows.parquet"))
+    work_s = time.perf_counter() - begun
+    return figures(len(rows), work_s, started, cpu_seconds(os.getpid()) - before, batch=LOADER_BATCH)
+
+
+def measure_engine(pictures: Sequence[Path], task: str, engine: str) -> Figures:
+    """Run a batch job on the folder of the pictures."""
+    started = time.perf_counter()
+    from vision.batch.config import BatchConfig
+    from vision.batch.run import BatchRequest, run_batch
+
+    with tempfile.TemporaryDirectory() as folder:
+        names = Path(folder, "names.txt")
+        names.write_text("".join(f"{path}\n" for path in pictures))
+        request = BatchRequest(
+            source=str(names),
+            out=str(Path(folder, "out")),
+            config=BatchConfig(task=task),  # type: ignore[arg-type]
+            engine=engine,  # type: ignore[arg-type]
+        )
+        clock = _CpuClock()
+        report = run_batch(request, on_progress=lambda progress: clock.tick())
+    if report.failures or report.rows != len(pictures):
+        raise RuntimeError(f"all {len(pictures)} pictures must become rows, {report.rows} did: {report}")
+    stages = report.stages
+    return figures(
+        report.rows,
+        report.rows / report.images_per_s,
+        started,
+        clock.total_s(),
+        coordinator_cpu_ms=1000 * clock.own_s() / report.rows,
+        startup_s=report.startup_s,
+        idle_share=report.device_idle_share,
+        # Wall time of the workers, in which they may have waited for a CPU.
+        stage_ms={name: 1000 * getattr(stages, f"{name}_s") / report.rows for name in ("decode", "infer", "write")},
+        workers={"decode": stages.decoders, "infer": stages.inferers},
+        peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )
+
+
+class _CpuClock:
+    """Processor time of a run from its first progress on: the models are loaded by then."""
+
+    def __init__(self) -> None:
+        self._began: tuple[float, float] | None = None
+
+    def tick(self) -> None:
+        """Remember the first moment."""
+        if self._began is None:
+            self._began = cpu_seconds(os.getpid()), time.process_time()
+
+    def total_s(self) -> float:
+        """Return the time of all processes; those that have ended are counted by their parent."""
+        return cpu_seconds(os.getpid()) - (self._began or (0.0, 0.0))[0]
+
+    def own_s(self) -> float:
+        """Return the time of this process alone."""
+        return time.process_time() - (self._began or (0.0, 0.0))[1]
+
+
+def measure_local(pictures: Sequence[Path], task: str) -> Figures:
+    """Run on this machine."""
+    return measure_engine(pictures, task, "local")
+
+
+def measure_ray(pictures: Sequence[Path], task: str) -> Figures:
+    """Run on a Ray that is started here."""
+    return measure_engine(pictures, task, "ray")
+
+
+ROWS: dict[str, Callable[[Sequence[Path], str], Figures]] = {
+    "decode": measure_decode,
+    "infer": measure_infer,
+    "loader": measure_loader,
+    "local": measure_local,
+    "ray": measure_ray,
+}
+
+
+@contextlib.contextmanager
+def _quiet_output() -> Iterator[Any]:
+    """Keep the JSON apart from what libraries print: give them stderr as their stdout."""
+    with os.fdopen(os.dup(1), "w") as ours:
+        os.dup2(2, 1)
+        yield ours
+
+
+def main() -> int:
+    """Measure one row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("row", choices=ROWS)
+    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--task", default="detect")
+    parser.add_argument("--count", type=int, help="pictures to take; all without it")
+    options = parser.parse_args()
+    pictures = sorted(path for path in options.pictures.iterdir() if path.is_file())[: options.count]
+    with _quiet_output() as output:
+        json.dump(ROWS[options.row](pictures, options.task), output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
