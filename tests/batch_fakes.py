@@ -16,7 +16,7 @@ import pytest
 from vision.batch.items import Item, Shard
 
 # Names: "crash-decode", "hang-decode", "crash-divide", "hang-divide", "crash-infer", "hang-infer",
-# "raise-infer"; with "once" only the first time.
+# "raise-infer"; with "once" only the first time; "slow".
 SITECUSTOMIZE = """
 import os, signal, sys, time
 from pathlib import Path
@@ -24,6 +24,8 @@ from pathlib import Path
 MARKS = Path(__file__).parent / "marks"
 
 def misbehave(name, stage):
+    if "slow" in name:
+        time.sleep(0.01)
     for what in ("crash", "hang", "raise"):
         if f"{what}-{stage}" not in name:
             continue

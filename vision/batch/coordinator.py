@@ -10,7 +10,6 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from itertools import count
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +51,7 @@ class Coordinator:
         facts: of the networks. options: of the run.
         arena, decoders, inferers: the workers and the memory that they share.
         folder: for videos that are fetched.
+        numbers: of tickets and batches; never the same twice, also in the next run with these workers.
 
     Attributes:
         items, failures: settled so far.
@@ -68,6 +68,7 @@ class Coordinator:
         decoders: Decoders,
         inferers: Inferers,
         folder: Path,
+        numbers: Iterator[int],
     ) -> None:
         self.items = self.failures = 0
         self._facts = facts
@@ -87,7 +88,7 @@ class Coordinator:
             on_change=self._wake,
         )
         self._health = Health()
-        self._numbers = count(1)
+        self._numbers = numbers
         self._again: deque[Ticket] = deque()
         self._to_decode: deque[Ticket] = deque()
         self._book = TicketBook(arena)
@@ -108,7 +109,7 @@ class Coordinator:
         Raises:
             VisionError: nothing can be written, or nothing at all can be processed.
         """
-        while (self._next is not None or len(self._book) or self._assemblies) and not should_stop():
+        while self._has_work and not should_stop():
             self._give_out()
             ready = wait([self._woken, *self._decoders.connections, *self._inferers.connections], _PERIOD_S)
             for connection in ready:
@@ -124,6 +125,11 @@ class Coordinator:
                 del self._assemblies[summary.index]
                 yield summary
             on_progress()
+
+    @property
+    def _has_work(self) -> bool:
+        # Batches of tickets that were given up meanwhile come back as well: their memory is somebody's.
+        return self._next is not None or bool(self._book) or bool(self._assemblies) or self._inferers.has_work
 
     def close(self) -> None:
         """Give up what is not committed."""
@@ -262,6 +268,10 @@ class Coordinator:
             self._restart(ticket)
         if guilty is None:
             return
+        if guilty.item.kind == "image" and guilty.decoded:
+            # It died with the picture delivered and only that not said.
+            self._finish_decoding(guilty, Finished(guilty.number, None, 0.0))
+            return
         guilty.decode_strikes += 1
         guilty.is_at_decoder = False
         if guilty.is_closed or guilty.decode_strikes < _TRIES:
@@ -299,9 +309,8 @@ class Coordinator:
 
     def _retry_inference(self, reason: str, inferer: int, groups: Iterable[Group]) -> None:
         """Begin anew what a lost inference process had: alone, so that it is known who is to blame."""
-        is_stream = self._facts.task == "track"
-        if is_stream:
-            groups = list(groups)
+        groups = list(groups)
+        if self._facts.task == "track":
             struck = {picture.ticket for group in groups if group.sent_s for picture in group.pictures}
             for group in groups:
                 for picture in group.pictures:
@@ -312,13 +321,14 @@ class Coordinator:
                 if not owner.is_closed:
                     self._restart(owner)
             return
+        for number in dict.fromkeys(picture.ticket for group in groups for picture in group.pictures):
+            ticket = self._book.get(number)
+            if ticket is not None:
+                self._strike(ticket, reason, is_guilty=not ticket.is_closed)
         for group in groups:
             for picture in group.pictures:
-                ticket = self._book.get(picture.ticket)
-                if ticket is not None:
-                    ticket.groups.discard(group.number)
-                    self._strike(ticket, reason, is_guilty=not ticket.is_closed)
-                if ticket is None or ticket.is_closed:
+                ticket = self._book.free_group(group, picture)
+                if ticket is None:
                     self._book.drop_picture(picture.offset)
                 else:
                     self._grouping.send(ticket, (picture,))

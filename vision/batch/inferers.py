@@ -81,6 +81,11 @@ class Inferers:
         """Whether no process has anything to compute."""
         return not any(inferer.groups for inferer in self._inferers)
 
+    @property
+    def has_work(self) -> bool:
+        """Whether a batch is computed, or waits to be."""
+        return bool(self._waiting) or any(inferer.groups or inferer.own for inferer in self._inferers)
+
     def facts(self) -> CoreFacts:
         """Return what the networks are, once the first process has loaded them; raises what keeps it from that."""
         inferer = self._inferers[0]

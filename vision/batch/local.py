@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Self
 
 from vision.batch.arena import Arena
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from vision.batch.job import Job
 
 
-def default_decoders(device: str) -> int:
-    """Return how many processes should decode: beside a GPU all CPUs but one, beside networks on the CPU a few, which
-    take what they need from them."""
-    cpus = available_cpus()
+def default_decoders(device: str, cpus: int = 0) -> int:
+    """Return how many processes should decode with so many CPUs (0: all): beside a GPU all but one, beside networks on
+    the CPU a few, which take what they need from them."""
+    cpus = cpus or available_cpus()
     return max(1, cpus - 1) if device.startswith("cuda") else min(cpus, max(2, cpus // 4))
 
 
@@ -45,6 +46,7 @@ class LocalEngine:
         self._config = config
         self._options = options
         self._arena = Arena()
+        self._numbers = count(1)
         devices = options.devices or (None,)
         threads = max(1, available_cpus() // len(devices)) if len(devices) > 1 else 0
         self._inferers = Inferers(
@@ -101,6 +103,7 @@ class LocalEngine:
                 decoders=self._decoders,
                 inferers=self._inferers,
                 folder=folder,
+                numbers=self._numbers,
             )
             self.run_state = run
             try:

@@ -94,6 +94,14 @@ class TicketBook:
             ticket.groups.discard(group.number)
         return ticket
 
+    def free_group(self, group: Group, picture: Placed) -> Ticket | None:
+        """Take note that a group will not come back, and return the open ticket of a picture that it had, if any."""
+        ticket = self._tickets.get(picture.ticket)
+        if ticket is None or ticket.is_closed:
+            return None
+        ticket.groups.discard(group.number)
+        return ticket
+
     def drop_picture(self, offset: int) -> None:
         """Take back a picture that came for a closed ticket."""
         self._arena.free(offset)

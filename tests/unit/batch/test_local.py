@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -217,6 +220,45 @@ def test_a_job_whose_every_item_fails_blames_no_item(tmp_path: Path) -> None:
     paths = write_pictures(tmp_path / "in", [f"raise-infer-{number:03}.png" for number in range(60)])
     with pytest.raises(StateError, match="all failed at the stage infer"):
         run(shards_of(paths, 60))
+
+
+@pytest.mark.parametrize(("task", "batch"), [("detect", 3), ("track", 4)])
+def test_workers_killed_at_any_moment_lose_and_double_nothing(tmp_path: Path, task: str, batch: int) -> None:
+    chance = random.Random(3)
+    frames = {f"slow-{number:02}.mp4": chance.randint(3, 40) for number in range(6)}
+    paths = [write_video(tmp_path / "in" / name, count) for name, count in frames.items()]
+    if task == "detect":
+        paths += write_pictures(tmp_path / "in", [f"slow-{number:03}.png" for number in range(90)])
+    shards = shards_of(paths, 16 if task == "detect" else 1)
+    is_over = threading.Event()
+    with LocalEngine(
+        BatchConfig(task=cast(Any, task), batch=batch), RunOptions(decoders=2, max_waiting_mb=1)
+    ) as engine:
+        assert engine.facts.batch == batch
+
+        def kill() -> None:
+            while not is_over.wait(chance.uniform(0.1, 0.7)):
+                with suppress(ProcessLookupError):
+                    os.kill(chance.choice(engine.pids), signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            done = [cast(Writer, each) for each in engine.run(shards, lambda shard: cast(ShardWriter, Writer(shard)))]
+        finally:
+            is_over.set()
+            killer.join()
+        assert engine._arena.in_use == 0
+    for shard, writer in zip(shards, sorted(done, key=lambda each: each.index), strict=True):
+        # Who was there at two deaths is taken for their cause, and wholly left out.
+        lost = {failure.item for failure in writer.failures}
+        kept = [item for item in shard.items if item.index not in lost]
+        assert writer.places() == [(item.index, index) for item in kept for index in range(frames.get(item.name, 1))]
+        if task == "track":
+            seen = [row["boxes"][0][3] - row["boxes"][0][2] for row in writer.rows]
+            assert seen == pytest.approx(range(1, len(seen) + 1), abs=1e-3)
+    assert engine.counts[0] == len(paths)
+    assert engine.counts[2] < len(paths) / 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
