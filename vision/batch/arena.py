@@ -11,27 +11,34 @@ import mmap
 import os
 import tempfile
 from bisect import bisect_left, insort
+from collections.abc import Sequence
 
 import numpy as np
 
 from vision.errors import StateError
 from vision.types import ImageArray
 
-# Addresses, not memory: pages are there once they are written to.
-CAPACITY = 1 << 36
+# Addresses, not memory: pages are there once they are written to. Less where a process may not have so many.
+CAPACITIES = (1 << 36, 1 << 33, 1 << 31)
 _ALIGNMENT = 4096
 # Blocks of at least this size give their pages back; smaller ones are used again at once.
 _LARGE = 16 * 1024 * 1024
 
 
 class Arena:
-    """The coordinator's side: first fit, so that what is in use stays near the beginning."""
+    """The coordinator's side: first fit, so that what is in use stays near the beginning.
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
-        self.fd = _anonymous_file(capacity)
-        self.capacity = capacity
+    Args:
+        capacities: bytes; the first that the system agrees to is taken.
+
+    Raises:
+        StateError: it agrees to none.
+    """
+
+    def __init__(self, capacities: Sequence[int] = CAPACITIES) -> None:
+        self.fd, self._map = _map_anonymous(capacities)
+        self.capacity = len(self._map)
         self.in_use = 0
-        self._map = mmap.mmap(self.fd, capacity)
         self._sizes: dict[int, int] = {}
         self._starts: list[int] = []
 
@@ -85,11 +92,23 @@ class ArenaView:
         return self._map[offset : offset + size]
 
 
-def _anonymous_file(capacity: int) -> int:
+def _map_anonymous(capacities: Sequence[int]) -> tuple[int, mmap.mmap]:
+    reason = ""
+    for capacity in capacities:
+        fd = _anonymous_file()
+        try:
+            os.ftruncate(fd, capacity)
+            return fd, mmap.mmap(fd, capacity)
+        except OSError as exc:
+            os.close(fd)
+            reason = exc.strerror or str(exc)
+    raise StateError(
+        f"shared memory of {capacities[-1] >> 20} MB of addresses must be allowed, got: {reason}; see ulimit -v"
+    )
+
+
+def _anonymous_file() -> int:
     if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("stride32-batch")
-    else:
-        with tempfile.TemporaryFile(prefix="stride32-") as file:
-            fd = os.dup(file.fileno())
-    os.ftruncate(fd, capacity)
-    return fd
+        return os.memfd_create("stride32-batch")
+    with tempfile.TemporaryFile(prefix="stride32-") as file:
+        return os.dup(file.fileno())
