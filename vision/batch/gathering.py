@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,8 +17,6 @@ from vision.batch.tar_index import TarDamage, TarMember, is_compressed_tar, is_t
 from vision.errors import InvalidInputError
 from vision.io.container import VIDEO_SUFFIXES, mask_credentials
 from vision.io.images import HEADER_BYTES, IMAGE_SUFFIXES, is_image_header
-
-logger = logging.getLogger(__name__)
 
 # A remote tar's headers come one behind the other; several tars wait for theirs at a time.
 _TAR_THREADS = 8
@@ -120,11 +117,9 @@ class Gathering:
             self.high = address
 
     def note(self, line: str) -> None:
-        """Write a line down, and to the log."""
+        """Write a line down."""
         # Reports are UTF-8; names of files need not be.
-        line = line.encode("utf-8", "backslashreplace").decode()
-        logger.warning("%s", line)
-        self.notes.append(line)
+        self.notes.append(line.encode("utf-8", "backslashreplace").decode())
 
     def _index(self, tar: FoundFile) -> tuple[list[TarMember], str]:
         """Return the pictures of a tar and what is wrong with it, or ""; a store that gives no answer raises."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import posixpath
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from vision.batch.items import Item
 from vision.batch.local_listing import FoundFile, absolute, find_file, fixed_folder, match_files, walk_folder
 from vision.batch.path_table import is_list, read_paths
 from vision.batch.remote_listing import find_remote, list_remote, open_remote
+from vision.batch.report_text import shown_notes
 from vision.batch.sorting import shorten_names, sort_items
 from vision.batch.tar_index import is_compressed_tar, is_tar
 from vision.errors import InvalidInputError
@@ -28,6 +30,8 @@ from vision.io.images import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from vision.batch.manifest import Manifest
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Inputs:
         table: an Arrow table, one row an item (vision/batch/columns.py).
         base: what makes an address of a name when put before it.
         duplicates: entries that were left out because an earlier one had the same address.
-        notes: lines about what was left out or is damaged.
+        notes: lines about what was left out or is damaged; the first of them are in the log, too.
     """
 
     table: Any
@@ -86,6 +90,8 @@ def list_inputs(source: str, config: BatchConfig, *, column: str = "path", known
         found.note(f"{duplicates} entries name a file for the second time and are left out")
     if config.video_chunk and not videos_only:
         table = divide_videos(table, base, config.video_chunk, note=found.note, known=known)
+    for line in shown_notes(found.notes):
+        logger.warning("%s", line)
     return Inputs(table, base, duplicates, tuple(found.notes))
 
 
@@ -202,7 +208,7 @@ def _nothing_error(source: str, found: Gathering, *, videos_only: bool) -> Inval
             actual=f"{found.n_pictures} pictures",
         )
     wanted = "videos" if videos_only else "pictures, videos or .tar shards"
-    more = f" ({'; '.join(found.notes)})" if found.notes else ""
+    more = f" ({'; '.join(shown_notes(found.notes, 3))})" if found.notes else ""
     return InvalidInputError(
         f"{name} must hold {wanted}, found none{more}; check the path", expected=wanted, actual="none"
     )

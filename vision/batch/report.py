@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vision.batch.job_record import JOB_FILE
 from vision.batch.quarantine import QUARANTINE_FILE
-from vision.batch.report_text import FailureSummary, pace_words, read_failures, report_text, stage_shares
+from vision.batch.report_text import FailureSummary, pace_words, read_failures, report_text, shown_notes, stage_shares
 from vision.batch.stats import RunReport
 from vision.errors import VisionError
 
@@ -24,6 +24,7 @@ TEXT_FILE, JSON_FILE, PAGE_FILE = "report.txt", "report.json", "report.html"
 SCHEMA_VERSION = 1
 # A job that something starts again every minute must not grow its report without end.
 KEPT_RUNS = 1000
+KEPT_NOTES = 1000
 # Names of files may hold bytes that are no text; so written they are valid JSON, too.
 _ESCAPED = "backslashreplace"
 logger = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ def job_entry(report: RunReport, failures: FailureSummary) -> dict[str, Any]:
             "by_stage": failures.by_stage,
             "first": [asdict(item) for item in failures.first],
         },
+        "notes": shown_notes(report.notes, KEPT_NOTES),
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vision.batch.histogram import ClassHistogram
-from vision.batch.report_text import FailureSummary, ending_words, one_line, pace_words, stage_shares
+from vision.batch.report_text import FailureSummary, ending_words, one_line, pace_words, shown_notes, stage_shares
 from vision.batch.stats import RunReport
 from vision.report import page
 from vision.report.content import Picture, Table
@@ -40,6 +40,7 @@ def page_html(
         page.html_section(_classes_title(report.task), *_classes(histogram)),
         page.html_section("Pictures", page.html_gallery(samples)),
         page.html_section("Failures", *_failures(report, failures)),
+        page.html_section("Notes on the inputs", *(page.html_text(line) for line in shown_notes(report.notes))),
         page.html_section("Where the time went", *_time(report)),
         page.html_section("Runs", _runs(runs)),
         page.html_section("Models and configuration", *_configuration(report, job)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from vision.batch.stats import RunReport
@@ -12,6 +12,8 @@ from vision.batch.stats import RunReport
 # Of these a report says the error; all of them are in the quarantine.
 SHOWN_FAILURES = 5
 KEPT_FAILURES = 50
+# A store may be full of folders that cannot be listed.
+SHOWN_NOTES = 10
 # Below this share of its time no stage was short of workers.
 _BUSY = 0.5
 
@@ -141,6 +143,7 @@ def report_text(report: RunReport, failures: FailureSummary) -> str:
         ]
         if failures.total > SHOWN_FAILURES:
             lines.append(f"  and {failures.total - SHOWN_FAILURES} more")
+    lines += [f"note: {line}" for line in shown_notes(report.notes)]
     lines += [f"ended early: {words}" for words in [ending_words(report)] if words]
     return "\n".join(lines) + "\n"
 
@@ -154,6 +157,12 @@ def ending_words(report: RunReport) -> str:
     if report.stopped_by_errors:
         return "more items failed than --max-errors allows"
     return "shards are missing; --resume goes on"
+
+
+def shown_notes(notes: Sequence[str], most: int = SHOWN_NOTES) -> list[str]:
+    """Return the first notes, each on one line, and how many there are beside them."""
+    lines = [one_line(note) for note in notes[:most]]
+    return [*lines, f"and {len(notes) - most} more"] if len(notes) > most else lines
 
 
 def one_line(text: str) -> str:

@@ -149,7 +149,7 @@ def run_batch(
             watch.committed += 1
             watch.rows_committed += summary.rows
         watch.tell(always=True)
-        return _report(request, job, engine, watch, startup_s, started)
+        return _report(request, job, engine, watch, startup_s, started, inputs.notes)
 
 
 def _open_engine(request: BatchRequest) -> LocalEngine:
@@ -213,7 +213,13 @@ class _Watch:
 
 
 def _report(
-    request: BatchRequest, job: Job, engine: Engine, watch: _Watch, startup_s: float, started: float
+    request: BatchRequest,
+    job: Job,
+    engine: Engine,
+    watch: _Watch,
+    startup_s: float,
+    started: float,
+    notes: tuple[str, ...],
 ) -> RunReport:
     """Write the quarantine and return what the run did; figures of the whole job come from its committed shards."""
     seconds = time.monotonic() - started
@@ -244,6 +250,7 @@ def _report(
         stopped_by_errors=watch.stopped_by_errors,
         cpus=available_cpus(),
         versions=_versions(),
+        notes=notes,
     )
 
 

@@ -73,6 +73,7 @@ class RunReport:
         stopped_by_errors: more items failed than ``max_errors`` allows.
         cpus: that the run could use.
         versions: of Stride32 and of the packages that decide results and speed.
+        notes: lines about inputs that were left out or are damaged, as they were listed.
     """
 
     task: str
@@ -97,6 +98,7 @@ class RunReport:
     stopped_by_errors: bool = False
     cpus: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def images_per_s(self) -> float:

@@ -97,7 +97,9 @@ def test_a_resumed_job_reads_no_video_twice_but_those_that_changed(
     copies(clip, "b.mp4", "crash-divide.mp4")
     request = BatchRequest(source=str(clip.parent), out=str(tmp_path / "out"), config=CONFIG, resume=True)
     options = {"should_stop": lambda: True}
-    assert run_batch(request, **options).total_shards == 2
+    report = run_batch(request, **options)
+    assert report.total_shards == 2
+    assert [note.partition(" ")[0] for note in report.notes] == ["crash-divide.mp4"]
     before = Manifest.open(tmp_path / "out" / "manifest.parquet").digest
     assert _take_marks(fake_core) == {"a.mp4", "b.mp4", "crash-divide.mp4"}
     run_batch(request, **options)

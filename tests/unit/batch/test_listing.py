@@ -137,7 +137,7 @@ def test_tables_have_a_column_of_paths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("t.csv", b"id,paht\n1,a.jpg\n", "did you mean 'paht'.*found id, paht; name it with --column"),
+        ("t.csv", b"id,paths\n1,a.jpg\n", "did you mean 'paths'.*found id, paths; name it with --column"),
         ("t.csv", b"", "must be a CSV file"),
         ("t.csv", b"path\n\xff\xfe.jpg\n", "must be a CSV file"),
         ("t.parquet", b"PAR1 not really", "must be a PARQUET file"),
@@ -175,3 +175,15 @@ def test_a_single_file_is_what_its_bytes_say_where_its_name_does_not(tmp_path: P
     (tmp_path / "other.bin").write_bytes(bytes(20))
     assert list_inputs(str(tmp_path / "picture"), DETECT).items()[0].kind == "image"
     assert list_inputs(f"file://{tmp_path}/other.bin", DETECT).items()[0].kind == "video"
+
+
+def test_what_was_left_out_is_told_of_without_end_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "a.jpg", *(f"{number:02}.tar" for number in range(14)))
+    (tmp_path / "l.txt").write_text("a.jpg\na.jpg\n")
+    inputs = list_inputs(f"{tmp_path}/*", DETECT)
+    assert len(inputs.notes) == 14
+    assert len(caplog.messages) == 11
+    assert caplog.messages[-1] == "and 4 more"
+    caplog.clear()
+    assert list_inputs(str(tmp_path / "l.txt"), DETECT).duplicates == 1
+    assert caplog.messages == ["1 entries name a file for the second time and are left out"]

@@ -90,6 +90,19 @@ def test_text_says_what_failed_and_how_it_ended() -> None:
     assert text.endswith("ended early: it was interrupted; --resume goes on\n")
 
 
+def test_notes_on_the_inputs_are_in_every_report(output: LocalOutput) -> None:
+    notes = tuple(f"folder {number}\n cannot be listed" for number in range(12))
+    text = write_report(output, replace(REPORT, notes=notes))
+    assert "note: folder 9\\n cannot be listed\nnote: and 2 more\n" in text
+    assert "folder 10" not in text
+    assert read_json(output)["notes"][11] == "folder 11\\n cannot be listed"
+    page = output.read("report.html").decode()
+    assert "<h2>Notes on the inputs</h2>" in page
+    assert "and 2 more" in page
+    write_report(output, REPORT)
+    assert "Notes on the inputs" not in output.read("report.html").decode()
+
+
 def test_names_cannot_break_a_line_or_move_the_cursor() -> None:
     assert one_line("a\nb\x1b[2J\udcff ä") == "a\\nb\\x1b[2J\\udcff ä"
 
