@@ -6,6 +6,7 @@ process, and the coordinator knows which file it was.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import deque
@@ -20,8 +21,23 @@ from vision.batch.messages import Begun, Cancel, Decode, Decoded, Finished, Gran
 from vision.batch.worker_process import connect
 from vision.errors import MediaError, VisionError
 from vision.io.images import ImageLimits, decode_image, read_image
+from vision.io.video import DecodeBudget
 from vision.io.video_range import VideoRangeReader
 from vision.types import Frame
+
+# A file may take this share of the time of an item to open, and as much again to its first picture: then its error is
+# told before the coordinator loses patience with the process.
+_BUDGET_SHARE = 0.4
+# Damaged packets are passed over faster than good ones are decoded; mostly the time decides.
+_PACKETS_PER_S = 1000
+# FFmpeg takes no time without end.
+_DAY_S = 86400.0
+
+
+def decode_budget(item_timeout_s: float) -> DecodeBudget:
+    """Return how long a video may give no picture where an item may take ``item_timeout_s``."""
+    limit_s = min(item_timeout_s, _DAY_S)
+    return DecodeBudget(packets=math.ceil(_PACKETS_PER_S * limit_s), seconds=_BUDGET_SHARE * limit_s)
 
 
 class _CancelledError(Exception):
@@ -34,12 +50,14 @@ class Decoder:
     Args:
         connection: to the coordinator. arena: where pictures go.
         limits: largest picture that is decoded.
+        budget: of a video without pictures.
     """
 
-    def __init__(self, connection: Connection, arena: ArenaView, limits: ImageLimits) -> None:
+    def __init__(self, connection: Connection, arena: ArenaView, limits: ImageLimits, budget: DecodeBudget) -> None:
         self._connection = connection
         self._arena = arena
         self._limits = limits
+        self._budget = budget
         self._orders: deque[Decode] = deque()
         self._grants: dict[int, list[Grant]] = {}
         self._cancelled: set[int] = set()
@@ -80,7 +98,10 @@ class Decoder:
             yield self._picture(order)
             return
         path = order.path or item.address
-        with closing(VideoRangeReader(path, item.frames, max_pixels=self._limits.max_pixels, name=item.name)) as reader:
+        limit = self._limits.max_pixels
+        with closing(
+            VideoRangeReader(path, item.frames, max_pixels=limit, name=item.name, budget=self._budget)
+        ) as reader:
             yield from reader
             if reader.truncated:
                 raise MediaError(f"{item.name} is damaged or cut short; what can be decoded of it is kept", path=path)
@@ -157,7 +178,7 @@ def main() -> None:
     connection, arena = connect(int(sys.argv[1])), ArenaView(int(sys.argv[2]))
     limits = ImageLimits(max_pixels=int(sys.argv[3]))
     try:
-        Decoder(connection, arena, limits).serve()
+        Decoder(connection, arena, limits, decode_budget(float(sys.argv[4]))).serve()
     except (EOFError, OSError):
         return
 

@@ -137,7 +137,7 @@ class Decoders:
         return guilty, tickets
 
     def _spawn(self) -> WorkerProcess:
-        arguments = [str(self._arena_fd), str(self._max_pixels)]
+        arguments = [str(self._arena_fd), str(self._max_pixels), str(self._timeout_s)]
         # One thread each: there are as many decoders as there should be threads.
         environment = {"OPENCV_FOR_THREADS_NUM": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         return WorkerProcess("vision.batch.decode_worker", arguments, [self._arena_fd], environment)
