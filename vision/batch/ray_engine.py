@@ -134,6 +134,9 @@ class RayEngine:
         finally:
             board.look(stop=True)
             stream.close()
+        if stream.is_over and job.output.is_lockable:
+            # Of actors that have died.
+            job.output.clean()
 
     def _results(
         self,
