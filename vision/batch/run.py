@@ -130,7 +130,7 @@ def run_batch(
         refuse_unasked(output, resume=request.resume)
         output.clean()
         # Its processes load the networks while the inputs are listed.
-        engine = stack.enter_context(_open_engine(request))
+        engine = _open_engine(request, stack)
         with known_manifest(output, request.config) as known:
             inputs = list_inputs(request.source, request.config, column=request.column, known=known)
         manifest = Manifest.build(inputs, request.config)
@@ -152,8 +152,13 @@ def run_batch(
         return _report(request, job, engine, watch, startup_s, started, inputs.notes)
 
 
-def _open_engine(request: BatchRequest) -> LocalEngine:
-    return LocalEngine(request.config, request.options)
+def _open_engine(request: BatchRequest, stack: ExitStack) -> Engine:
+    if request.engine == "local":
+        return stack.enter_context(LocalEngine(request.config, request.options))
+    from vision.batch.ray_engine import RayEngine
+
+    ray = request.ray or RayOptions()
+    return stack.enter_context(RayEngine(request.config, request.options, ray, out=request.out))
 
 
 class _Watch:
