@@ -53,7 +53,6 @@ def measure_job(pictures: Path, count: int) -> Figures:
         "cpu_ms": round(found["cpu_ms"], 3),
         "coordinator_cpu_ms": round(found["coordinator_cpu_ms"], 3),
         "pss_mb": memory,
-        "coordinator_peak_rss_mb": round(found["peak_mb"], 1),
     }
     print(f"growth   {json.dumps(made)}", flush=True)
     return made

@@ -333,7 +333,7 @@ def main() -> int:
             "shards": {"total": shards, "same_bytes": same_bytes(undisturbed, job)},
             "rows": len(job.keys()),
             "quarantined": len(job.failed_items()),
-            "left_in_tmp": sorted({path.name.rpartition("-")[0] for path in temporary.iterdir()}),
+            "left_in_tmp": sorted(path.name for path in temporary.iterdir()),
             "wrong": wrong,
         }
     options.out.write_text(json.dumps(record, indent=1) + "\n")

@@ -1,24 +1,28 @@
 """The tables of bench_batch.py.
 
-    python benchmarks/batch_report.py [benchmarks/results/batch.json]
+    python benchmarks/batch_report.py [benchmarks/results/batch.json] [--docs]
 
-prints those of a finished run as Markdown.
+prints those of a finished run as Markdown, and puts them into docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "batch.json"
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 IN_WORDS = {
     "decode": "decode alone",
     "infer": "infer alone",
     "loader": "DataLoader loop",
     "local": "`--engine local`",
     "ray": "`--engine ray`",
+    "plan": "planning: list, sort, divide, manifest",
 }
 RATIOS = {
     "of_slowest_stage": "local / slowest stage alone (wanted: 0.95)",
@@ -61,6 +65,30 @@ def _cell(spread: list[float]) -> str:
     return f"{middle} ({least}, {most})"
 
 
+def put_tables(page: Path, made: Mapping[str, str], *, maker: str) -> None:
+    """Put tables into a page, between the marks that name them."""
+    text = page.read_text(encoding="utf-8")
+    for name, table in made.items():
+        begin, end = f"<!-- {name}: made by benchmarks/{maker} -->", f"<!-- end of {name} -->"
+        if text.count(begin) != 1 or text.count(end) != 1:
+            raise RuntimeError(f"{page} must have one {begin} and one {end}")
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n\n{table.rstrip()}\n\n{end}{rest.partition(end)[2]}"
+    page.write_text(text, encoding="utf-8")
+
+
+def main() -> int:
+    """Print the tables of a run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("record", type=Path, nargs="?", default=RESULTS)
+    parser.add_argument("--docs", action="store_true", help="put them into docs/benchmarks.md")
+    options = parser.parse_args()
+    text = markdown(json.loads(options.record.read_text(encoding="utf-8")))
+    sys.stdout.write(text)
+    if options.docs:
+        put_tables(PAGE, {"batch": text}, maker="batch_report.py")
+    return 0
+
+
 if __name__ == "__main__":
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
-    sys.stdout.write(markdown(json.loads(path.read_text(encoding="utf-8"))))
+    sys.exit(main())

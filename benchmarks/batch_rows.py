@@ -1,6 +1,6 @@
 """One measurement of bench_batch.py in a process of its own; prints its figures as JSON.
 
-    python benchmarks/batch_rows.py decode|infer|loader|local|ray --pictures DIR --task detect [--count N]
+    python benchmarks/batch_rows.py decode|infer|loader|local|ray|plan --pictures DIR --task detect [--count N]
 
     decode   the decoding of all pictures and nothing behind it, a process a CPU
     infer    the networks alone, with the threads and batches of a run; the pictures are decoded before the clock starts
@@ -8,10 +8,11 @@
              the results in one Parquet file at the end
     local    a batch job on this machine, as ``stride32 batch`` runs it
     ray      the same with --engine ray
+    plan     a job's beginning: 50,000 names listed, sorted, divided into shards and written to a manifest
 
 ``per_s`` is pictures a second without the start (imports, models, the start of workers), ``seconds`` the wall time with
 it, ``cpu_ms`` the processor time of a picture, of all processes together and without the start where it can be
-told apart.
+told apart; ``cv`` is the standard deviation of a picture's processor time over its mean.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import contextlib
 import json
 import multiprocessing
 import os
-import resource
+import secrets
 import sys
 import tempfile
 import threading
@@ -30,6 +31,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from statistics import fmean, pstdev
 from typing import Any
 
 from service_processes import cpu_seconds
@@ -38,6 +40,7 @@ Figures = dict[str, Any]
 # Decoded pictures that the row "infer" goes round: 120 MB, far more than a cache holds.
 IN_MEMORY = 128
 LOADER_WORKERS, LOADER_BATCH = 2, 8
+PLANNED = 50_000
 
 
 def figures(count: int, work_s: float, started_s: float, cpu_s: float, **more: Any) -> Figures:
@@ -66,11 +69,12 @@ def measure_decode(pictures: Sequence[Path], task: str) -> Figures:
         worker.start()
     barrier.wait()
     begun = time.perf_counter()
-    cpu_s = [answers.get() for _ in workers]
+    found = [answers.get() for _ in workers]
     work_s = time.perf_counter() - begun
     for worker in workers:
         worker.join()
-    return figures(len(pictures), work_s, started, sum(cpu_s))
+    seconds = [each for share in found for each in share]
+    return figures(len(pictures), work_s, started, sum(seconds), cv=pstdev(seconds) / fmean(seconds))
 
 
 def _decode_share(paths: Sequence[str], barrier: Any, answers: Any) -> None:
@@ -78,10 +82,12 @@ def _decode_share(paths: Sequence[str], barrier: Any, answers: Any) -> None:
 
     read_image(paths[0])
     barrier.wait()
-    before = time.process_time()
+    seconds = []
     for path in paths:
+        before = time.process_time()
         read_image(path)
-    answers.put(time.process_time() - before)
+        seconds.append(time.process_time() - before)
+    answers.put(seconds)
 
 
 def measure_infer(pictures: Sequence[Path], task: str) -> Figures:
@@ -100,10 +106,14 @@ def measure_infer(pictures: Sequence[Path], task: str) -> Figures:
         batches.put(batch)
     core.rows([Work(0, "", 0, frame) for frame in frames[: core.facts.batch]])
 
+    seconds: list[float] = []
+
     def compute() -> None:
         with contextlib.suppress(Empty):
             while True:
-                core.rows(batches.get_nowait())
+                batch, since = batches.get_nowait(), time.thread_time()
+                core.rows(batch)
+                seconds.append(time.thread_time() - since)
 
     threads = [threading.Thread(target=compute) for _ in range(core.facts.parallel)]
     begun, before = time.perf_counter(), time.process_time()
@@ -112,7 +122,9 @@ def measure_infer(pictures: Sequence[Path], task: str) -> Figures:
     for thread in threads:
         thread.join()
     work_s = time.perf_counter() - begun
-    facts = {"threads": core.facts.parallel, "batch": core.facts.batch}
+    # Pictures of a batch are independent: together they differ less than each does.
+    cv = pstdev(seconds) / fmean(seconds) * core.facts.batch**0.5
+    facts = {"threads": core.facts.parallel, "batch": core.facts.batch, "cv": cv}
     return figures(len(pictures), work_s, started, time.process_time() - before, **facts)
 
 
@@ -178,6 +190,7 @@ def measure_engine(pictures: Sequence[Path], task: str, engine: str) -> Figures:
         )
         clock = _CpuClock()
         report = run_batch(request, on_progress=lambda progress: clock.tick())
+        written = sum(path.stat().st_size for path in Path(folder, "out", "rows").iterdir())
     if report.failures or report.rows != len(pictures):
         raise RuntimeError(f"all {len(pictures)} pictures must become rows, {report.rows} did: {report}")
     stages = report.stages
@@ -188,11 +201,11 @@ def measure_engine(pictures: Sequence[Path], task: str, engine: str) -> Figures:
         clock.total_s(),
         coordinator_cpu_ms=1000 * clock.own_s() / report.rows,
         startup_s=report.startup_s,
+        rows_bytes=written / report.rows,
         idle_share=report.device_idle_share,
         # Wall time of the workers, in which they may have waited for a CPU.
         stage_ms={name: 1000 * getattr(stages, f"{name}_s") / report.rows for name in ("decode", "infer", "write")},
         workers={"decode": stages.decoders, "infer": stages.inferers},
-        peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
 
 
@@ -223,7 +236,31 @@ def measure_local(pictures: Sequence[Path], task: str) -> Figures:
 
 def measure_ray(pictures: Sequence[Path], task: str) -> Figures:
     """Run on a Ray that is started here."""
-    return measure_engine(pictures, task, "ray")
+    found = measure_engine(pictures, task, "ray")
+    if "ray" not in sys.modules:
+        raise RuntimeError("the run did not use Ray")
+    return found
+
+
+def measure_plan(pictures: Sequence[Path], task: str) -> Figures:
+    """List many names and plan a job of them."""
+    from vision.batch.config import BatchConfig
+    from vision.batch.listing import list_inputs
+    from vision.batch.manifest import Manifest
+
+    config = BatchConfig(task=task)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory(dir=pictures[0].parent.parent) as folder:
+        for number in range(PLANNED):
+            # Names that do not shrink by compression, as those of real collections.
+            os.link(pictures[number % len(pictures)], Path(folder, f"{secrets.token_hex(10)}.jpg"))
+        started, before = time.perf_counter(), time.process_time()
+        inputs = list_inputs(folder, config)
+        manifest = Manifest.build(inputs, config)
+        written = Path(folder, "manifest.parquet")
+        manifest.write(written)
+        work_s = time.perf_counter() - started
+        sizes = {"file_bytes": written.stat().st_size / PLANNED, "memory_bytes": inputs.table.nbytes / PLANNED}
+    return figures(PLANNED, work_s, started, time.process_time() - before, **sizes)
 
 
 ROWS: dict[str, Callable[[Sequence[Path], str], Figures]] = {
@@ -232,6 +269,7 @@ ROWS: dict[str, Callable[[Sequence[Path], str], Figures]] = {
     "loader": measure_loader,
     "local": measure_local,
     "ray": measure_ray,
+    "plan": measure_plan,
 }
 
 

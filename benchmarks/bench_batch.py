@@ -3,8 +3,9 @@
     python benchmarks/bench_batch.py [--rounds 5] [--pictures DIR] [--count 500] [--quick] [--out FILE]
 
 Rows (batch_rows.py, each in a process of its own, in turns, round after round): decode and infer alone, a DataLoader
-loop, the local engine, the Ray engine where ray is installed. Figures are medians over the rounds with the smallest and
-largest; ratios are made within a round, so that a slower hour of the machine changes both sides:
+loop, the local engine, the Ray engine where ray is installed, and the planning of a job. Figures are medians over the
+rounds with the smallest and largest; ratios are made within a round, so that a slower hour of the machine changes both
+sides:
 
     local / slowest stage     what the issue asks for: >= 0.95 of the slower of decode and infer alone
     local / shared CPUs       without a GPU both stages want the same CPUs: no order of work can do more pictures a
@@ -38,7 +39,7 @@ from service_processes import python
 from vision.bench.machine import describe_machine
 
 HERE = Path(__file__).parent
-ROWS = ("decode", "infer", "loader", "local", "ray")
+ROWS = ("decode", "infer", "loader", "local", "ray", "plan")
 PACKAGES = ("pyarrow", "ray")
 GROWTH = (500, 1000, 2000, 5000, 10_000)
 # What the issue asks of this benchmark.
