@@ -20,6 +20,7 @@ from vision.batch.stats import RunProgress, RunReport, StageSeconds
 from vision.cli import batch_progress
 from vision.cli.batch_progress import BatchProgress
 from vision.cli.main import main
+from vision.errors import ConfigError, InvalidInputError
 
 FINISHED = RunReport(
     task="detect",
@@ -168,6 +169,32 @@ def test_print_config_runs_nothing(call: Call, fake: FakeRun, capsys: pytest.Cap
     assert call(*job("--print-config", "--conf", "0.25")) == 0
     assert "conf = 0.25" in capsys.readouterr().out
     assert not fake.requests
+
+
+@pytest.mark.parametrize(
+    ("error", "lines"),
+    [
+        (ConfigError("2 things differ:\n  conf: 0.4\n  batch: 8\nundo that"), 4),
+        (InvalidInputError("a driver\nsaid\n this"), 1),
+    ],
+)
+def test_differences_have_a_line_each_and_other_errors_one(
+    error: Exception, lines: int, call: Call, fake: FakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(cause: Exception | None) -> Callable[..., None]:
+        def work(on_progress: Any, should_stop: Any) -> None:
+            raise error from cause
+
+        return work
+
+    fake.work = fail(None)
+    assert call(*job("--resume")) == (2 if lines == 4 else 1)
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == lines
+    assert lines == 1 or told[1:3] == ["  conf: 0.4", "  batch: 8"]
+    fake.work = fail(ValueError("foreign"))
+    call(*job("--resume"))
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

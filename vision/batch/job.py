@@ -11,6 +11,7 @@ from vision.batch.config import BatchConfig
 from vision.batch.job_record import JOB_FILE, JobRecord, read_record
 from vision.batch.local_output import refused_writes
 from vision.batch.output import Output
+from vision.batch.report_text import one_line
 from vision.batch.shard_summary import (
     ROWS_FOLDER,
     ShardHeader,
@@ -223,7 +224,7 @@ def _refuse_differences(output: Output, then: JobRecord, now: JobRecord, manifes
         raise ConfigError(
             f"--resume must go on with what the job in {output.address} was begun with, "
             f"{len(differences)} {'things differ' if len(differences) > 1 else 'thing differs'}:\n  "
-            + "\n  ".join(differences)
+            + "\n  ".join(one_line(line) for line in differences)
             + "\nundo that, or give another --out"
         )
 

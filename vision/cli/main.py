@@ -114,11 +114,17 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _report(exc: VisionError | OSError) -> int:
-    """Print the error as one line on stderr, after its traceback when debugging, and return the exit code."""
+    """Print the error on stderr, after its traceback when debugging, and return the exit code.
+
+    It is one line, but for configurations of which several settings are told of.
+    """
     if os.environ.get(DEBUG_VARIABLE, "0") not in ("", "0"):
         import traceback
 
         traceback.print_exception(exc)
-    text = " ".join(str(exc).split())
+    # What other packages say may hold any line breaks; only those of our own messages mean something.
+    is_list = isinstance(exc, ConfigError) and exc.__cause__ is None
+    lines = str(exc).split("\n") if is_list else [" ".join(str(exc).split())]
+    text = "\n".join(line.rstrip() for line in lines)
     typer.echo(f"error: {text or type(exc).__name__}", err=True)
     return USAGE if isinstance(exc, ConfigError) else FAILURE
