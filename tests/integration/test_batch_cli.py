@@ -16,6 +16,7 @@ import pytest
 
 from vision.batch import exports, run, status, verify
 from vision.batch.config import BatchConfig, RunOptions
+from vision.batch.output import open_output
 from vision.batch.stats import RunProgress, RunReport, StageSeconds
 from vision.cli import batch_progress
 from vision.cli.batch_progress import BatchProgress
@@ -57,9 +58,10 @@ class FakeRun:
         self.report = FINISHED
         self.work: Callable[..., None] = lambda on_progress, should_stop: None
 
-    def __call__(self, request: Any, *, on_progress: Any, should_stop: Any) -> RunReport:
+    def __call__(self, request: Any, *, on_progress: Any, should_stop: Any, finish: Any) -> RunReport:
         self.requests.append(request)
         self.work(on_progress, should_stop)
+        finish(open_output(request.out), self.report)
         return self.report
 
 
@@ -230,6 +232,12 @@ def test_ctrl_c_stops_well_and_a_second_one_at_once(
     fake.work = work
     assert call(*job()) == 130
     assert "finished shards are kept; --resume goes on" in capsys.readouterr().err
+    assert not Path("out/report.json").exists()
+
+
+def test_ctrl_c_in_an_export_ends_it(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "write_jsonl", lambda output: os.kill(os.getpid(), signal.SIGINT))
+    assert call(*job("--format", "jsonl")) == 130
     assert not Path("out/report.json").exists()
 
 

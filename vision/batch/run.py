@@ -20,7 +20,7 @@ from vision.batch.job import Job, known_manifest, open_job, refuse_unasked
 from vision.batch.listing import list_inputs
 from vision.batch.local import LocalEngine
 from vision.batch.manifest import Manifest
-from vision.batch.output import open_output
+from vision.batch.output import Output, open_output
 from vision.batch.quarantine import write_quarantine
 from vision.batch.shard_summary import ShardSummary
 from vision.batch.stats import RunProgress, RunReport, StageSeconds
@@ -111,6 +111,7 @@ def run_batch(
     *,
     on_progress: Callable[[RunProgress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
+    finish: Callable[[Output, RunReport], None] | None = None,
 ) -> RunReport:
     """Run a job, or what is left of it, and return how it went.
 
@@ -118,6 +119,7 @@ def run_batch(
         request: what is asked for.
         on_progress: told now and then, on this thread.
         should_stop: asked now and then; once True, the run ends with what is committed.
+        finish: called at the end, while other runs are still kept out: it may write beside the shards.
 
     Raises:
         ConfigError, InvalidInputError, ModelError: the job cannot be begun or taken up; nothing is written then.
@@ -125,31 +127,35 @@ def run_batch(
     """
     started = time.monotonic()
     output = open_output(request.out)
-    with ExitStack() as stack:
-        stack.enter_context(output.lock())
+    with output.lock():
         refuse_unasked(output, resume=request.resume)
         output.clean()
-        # Its processes load the networks while the inputs are listed.
-        engine = _open_engine(request, stack)
-        with known_manifest(output, request.config) as known:
-            inputs = list_inputs(request.source, request.config, column=request.column, known=known)
-        manifest = Manifest.build(inputs, request.config)
-        facts = engine.facts
-        job = open_job(
-            output,
-            config=facts.config,
-            models=facts.models,
-            manifest=manifest,
-            source=mask_credentials(request.source),
-            resume=request.resume,
-        )
-        watch = _Watch(job, engine, request.options.max_errors, on_progress, should_stop)
-        startup_s = time.monotonic() - started
-        for summary in engine.run_job(job, job.pending(), on_progress=watch.tell, should_stop=watch.should_stop):
-            watch.committed += 1
-            watch.rows_committed += summary.rows
-        watch.tell(always=True)
-        return _report(request, job, engine, watch, startup_s, started, inputs.notes)
+        with ExitStack() as stack:
+            # Its processes load the networks while the inputs are listed.
+            engine = _open_engine(request, stack)
+            with known_manifest(output, request.config) as known:
+                inputs = list_inputs(request.source, request.config, column=request.column, known=known)
+            manifest = Manifest.build(inputs, request.config)
+            facts = engine.facts
+            job = open_job(
+                output,
+                config=facts.config,
+                models=facts.models,
+                manifest=manifest,
+                source=mask_credentials(request.source),
+                resume=request.resume,
+            )
+            watch = _Watch(job, engine, request.options.max_errors, on_progress, should_stop)
+            startup_s = time.monotonic() - started
+            for summary in engine.run_job(job, job.pending(), on_progress=watch.tell, should_stop=watch.should_stop):
+                watch.committed += 1
+                watch.rows_committed += summary.rows
+            watch.tell(always=True)
+            report = _report(request, job, engine, watch, startup_s, started, inputs.notes)
+        # The processes have gone with their memory; what follows may need it.
+        if finish is not None:
+            finish(output, report)
+    return report
 
 
 def _open_engine(request: BatchRequest, stack: ExitStack) -> Engine:

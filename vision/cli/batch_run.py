@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,18 +166,23 @@ def _ray_options(engine: own.EngineName, **given: Any) -> RayOptions | None:
 
 def _run_job(request: BatchRequest, format: own.FormatName, coco_gt: Path | None) -> int:
     """Run the job to its end, its exports and its report; return the exit code."""
-    from vision.batch.output import open_output
     from vision.batch.report import write_report
     from vision.batch.run import run_batch
     from vision.cli.batch_progress import BatchProgress
     from vision.cli.frames import GracefulStop
 
     try:
-        with GracefulStop(STOPPING) as stop, BatchProgress(request.config.task) as progress:
-            report = run_batch(request, on_progress=progress.show, should_stop=lambda: stop.requested)
-        output = open_output(request.out)
-        _export(output, report, format, coco_gt)
-        typer.echo(write_report(output, report, page=report.finished or not report.interrupted), nl=False)
+        with ExitStack() as shown:
+            stop = shown.enter_context(GracefulStop(STOPPING))
+            progress = shown.enter_context(BatchProgress(request.config.task))
+
+            def finish(output: Output, report: RunReport) -> None:
+                # From here on Ctrl-C ends at once: exports and reports are made anew by the next run.
+                shown.close()
+                _export(output, report, format, coco_gt)
+                typer.echo(write_report(output, report, page=report.finished or not report.interrupted), nl=False)
+
+            report = run_batch(request, on_progress=progress.show, should_stop=lambda: stop.requested, finish=finish)
     except KeyboardInterrupt:
         typer.echo(RESUME_HINT, err=True)
         raise
