@@ -39,7 +39,7 @@ _TASKS_OF = {
     "--tile": ("detect", "track", "segment"),
     "--tracker": ("track",),
 }
-STOPPING = "stopping; Ctrl-C again stops at once"
+STOPPING = "stopping: finished shards are kept, begun ones are done again by --resume; Ctrl-C again stops at once"
 RESUME_HINT = "finished shards are kept; --resume goes on"
 
 
