@@ -59,7 +59,8 @@ class Shard:
     Attributes:
         index: from 0.
         items: in order.
-        digest: sha256 of what identifies the items (name, address, size, change stamp, frames); hexadecimal.
+        digest: sha256 of what identifies the items (name, kind, place in a tar, size, change stamp, frames), which is
+            not where they are; hexadecimal.
     """
 
     index: int
