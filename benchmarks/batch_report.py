@@ -31,6 +31,7 @@ RATIOS = {
     "over_loader": "local / DataLoader loop",
     "over_loader_with_start": "the same with the start of both",
     "ray_over_local": "ray / local",
+    "ray_over_local_steady": "the same from first to last rows: Ray's actors load their networks within the run",
 }
 
 
@@ -44,7 +45,7 @@ def markdown(record: dict[str, Any]) -> str:
     )
     lines = [head, "", "| row | pictures/s | CPU-ms a picture | seconds with start |", "|---" * 4 + "|"]
     for row, found in record["rows"].items():
-        cells = [_cell(found[key]) for key in ("per_s", "cpu_ms", "seconds")]
+        cells = [_cell(found[key]) if key in found else "" for key in ("per_s", "cpu_ms", "seconds")]
         lines.append(f"| {IN_WORDS[row]} | {' | '.join(cells)} |")
     lines += ["", "| ratio within a round | |", "|---|---|"]
     lines += [f"| {text} | {_cell(record['ratios'][key])} |" for key, text in RATIOS.items() if key in record["ratios"]]

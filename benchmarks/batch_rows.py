@@ -10,9 +10,10 @@
     ray      the same with --engine ray
     plan     a job's beginning: 50,000 names listed, sorted, divided into shards and written to a manifest
 
-``per_s`` is pictures a second without the start (imports, models, the start of workers), ``seconds`` the wall time with
-it, ``cpu_ms`` the processor time of a picture, of all processes together and without the start where it can be
-told apart; ``cv`` is the standard deviation of a picture's processor time over its mean.
+``per_s`` is pictures a second without the start (imports, models, the start of workers; of Ray its actors load their
+networks later), ``steady_per_s`` from the first rows to the last, ``seconds`` the wall time with the start, ``cpu_ms``
+the processor time of a picture, of all processes together and without the start where it can be told apart; ``cv`` is
+the standard deviation of a picture's processor time over its mean.
 """
 
 from __future__ import annotations
@@ -32,9 +33,12 @@ from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from statistics import fmean, pstdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service_processes import cpu_seconds
+
+if TYPE_CHECKING:
+    from vision.batch.stats import RunProgress
 
 Figures = dict[str, Any]
 # Decoded pictures that the row "infer" goes round: 120 MB, far more than a cache holds.
@@ -188,8 +192,8 @@ def measure_engine(pictures: Sequence[Path], task: str, engine: str) -> Figures:
             config=BatchConfig(task=task),  # type: ignore[arg-type]
             engine=engine,  # type: ignore[arg-type]
         )
-        clock = _CpuClock()
-        report = run_batch(request, on_progress=lambda progress: clock.tick())
+        clock = _Clock()
+        report = run_batch(request, on_progress=clock.tick)
         written = sum(path.stat().st_size for path in Path(folder, "out", "rows").iterdir())
     if report.failures or report.rows != len(pictures):
         raise RuntimeError(f"all {len(pictures)} pictures must become rows, {report.rows} did: {report}")
@@ -201,6 +205,7 @@ def measure_engine(pictures: Sequence[Path], task: str, engine: str) -> Figures:
         clock.total_s(),
         coordinator_cpu_ms=1000 * clock.own_s() / report.rows,
         startup_s=report.startup_s,
+        steady_per_s=clock.steady_per_s(),
         rows_bytes=written / report.rows,
         idle_share=report.device_idle_share,
         # Wall time of the workers, in which they may have waited for a CPU.
@@ -209,16 +214,28 @@ def measure_engine(pictures: Sequence[Path], task: str, engine: str) -> Figures:
     )
 
 
-class _CpuClock:
-    """Processor time of a run from its first progress on: the models are loaded by then."""
+class _Clock:
+    """Processor time of a run from its first progress on (the models are loaded by then), and its steady speed."""
 
     def __init__(self) -> None:
         self._began: tuple[float, float] | None = None
+        self._rows: list[tuple[float, int]] = []
 
-    def tick(self) -> None:
-        """Remember the first moment."""
+    def tick(self, progress: RunProgress) -> None:
+        """Remember the first moment, and when how many rows were there."""
         if self._began is None:
             self._began = cpu_seconds(os.getpid()), time.process_time()
+        if progress.rows:
+            self._rows.append((time.perf_counter(), progress.rows))
+
+    def steady_per_s(self) -> float:
+        """Return rows a second from the first that were told of to the last: engines start in different ways."""
+        (first_s, first), (last_s, last) = self._rows[0], next(each for each in self._rows if each[1] == self._last)
+        return (last - first) / max(last_s - first_s, 1e-9)
+
+    @property
+    def _last(self) -> int:
+        return self._rows[-1][1]
 
     def total_s(self) -> float:
         """Return the time of all processes; those that have ended are counted by their parent."""
@@ -239,7 +256,8 @@ def measure_ray(pictures: Sequence[Path], task: str) -> Figures:
     found = measure_engine(pictures, task, "ray")
     if "ray" not in sys.modules:
         raise RuntimeError("the run did not use Ray")
-    return found
+    # Its processes are not ours, so nobody has told us of their time.
+    return {key: value for key, value in found.items() if not key.endswith("cpu_ms")}
 
 
 def measure_plan(pictures: Sequence[Path], task: str) -> Figures:

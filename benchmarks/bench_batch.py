@@ -55,10 +55,8 @@ def measure(row: str, pictures: Path, count: int) -> Figures:
     if done.returncode:
         raise RuntimeError(f"{row} failed:\n{done.stderr[-3000:]}")
     found: Figures = json.loads(done.stdout)
-    print(
-        f"{row:8} {found['per_s']:8.2f}/s  {found['seconds']:7.1f} s with start  cpu {found['cpu_ms']:8.2f} ms",
-        flush=True,
-    )
+    cpu = f"cpu {found['cpu_ms']:8.2f} ms" if "cpu_ms" in found else ""
+    print(f"{row:8} {found['per_s']:8.2f}/s  {found['seconds']:7.1f} s with start  {cpu}", flush=True)
     return found
 
 
@@ -76,7 +74,11 @@ def ratios(found: dict[str, Figures], cpus: int) -> dict[str, float]:
         "over_loader_with_start": found["loader"]["seconds"] / found["local"]["seconds"],
     }
     if "ray" in speed:
-        made |= {"ray_over_local": speed["ray"] / speed["local"]}
+        steady = {row: found[row]["steady_per_s"] for row in ("local", "ray")}
+        made |= {
+            "ray_over_local": speed["ray"] / speed["local"],
+            "ray_over_local_steady": steady["ray"] / steady["local"],
+        }
     return made
 
 
