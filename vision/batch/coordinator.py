@@ -51,6 +51,7 @@ class Coordinator:
         facts: of the networks. options: of the run.
         arena, decoders, inferers: the workers and the memory that they share.
         folder: for videos that are fetched.
+        health: whether these workers have ever got anywhere.
         numbers: of tickets and batches; never the same twice, also in the next run with these workers.
 
     Attributes:
@@ -69,6 +70,7 @@ class Coordinator:
         inferers: Inferers,
         folder: Path,
         numbers: Iterator[int],
+        health: Health,
     ) -> None:
         self.items = self.failures = 0
         self._facts = facts
@@ -87,7 +89,7 @@ class Coordinator:
             timeout_s=options.item_timeout_s,
             on_change=self._wake,
         )
-        self._health = Health()
+        self._health = health
         self._numbers = numbers
         self._again: deque[Ticket] = deque()
         self._to_decode: deque[Ticket] = deque()
@@ -308,7 +310,7 @@ class Coordinator:
                 self._complete(owner)
 
     def _retry_inference(self, reason: str, inferer: int, groups: Iterable[Group]) -> None:
-        """Begin anew what a lost inference process had: alone, so that it is known who is to blame."""
+        """Begin anew what a lost inference process had."""
         groups = list(groups)
         if self._facts.task == "track":
             struck = {picture.ticket for group in groups if group.sent_s for picture in group.pictures}
@@ -317,26 +319,44 @@ class Coordinator:
                     self._book.free_picture(group, picture)
             # Every stream of that process has lost its tracker.
             for owner in self._book.streams_of(inferer):
-                self._strike(owner, reason, is_guilty=owner.number in struck)
-                if not owner.is_closed:
+                owner.infer_strikes += owner.number in struck
+                if owner.number in struck and owner.infer_strikes >= _TRIES:
+                    self._blame(owner, reason)
+                else:
                     self._restart(owner)
             return
         for number in dict.fromkeys(picture.ticket for group in groups for picture in group.pictures):
             ticket = self._book.get(number)
-            if ticket is not None:
-                self._strike(ticket, reason, is_guilty=not ticket.is_closed)
+            if ticket is not None and not ticket.is_closed:
+                ticket.infer_strikes += 1
         for group in groups:
-            for picture in group.pictures:
-                ticket = self._book.free_group(group, picture)
-                if ticket is None:
-                    self._book.drop_picture(picture.offset)
-                else:
-                    self._grouping.send(ticket, (picture,))
+            self._send_again(group, reason)
 
-    def _strike(self, ticket: Ticket, reason: str, *, is_guilty: bool) -> None:
-        ticket.infer_strikes += is_guilty
-        if is_guilty and ticket.infer_strikes >= _TRIES:
-            self._fail(ticket, "infer", f"{ticket.item.name}: the inference process died of it ({reason}), twice")
+    def _send_again(self, group: Group, reason: str) -> None:
+        """Have a lost batch computed anew: alone, the second time picture by picture.
+
+        The first time it may have been chance, and its rows should be those that they would have been without.
+        """
+        owners = {picture.ticket: self._book.open_owner(group, picture) for picture in group.pictures}
+        strikes = max((owner.infer_strikes for owner in owners.values() if owner is not None), default=0)
+        if strikes >= _TRIES and len(owners) == 1:
+            for owner in owners.values():
+                if owner is not None:
+                    self._blame(owner, reason)
+            owners = dict.fromkeys(owners)
+        kept = []
+        for picture in group.pictures:
+            if owners[picture.ticket] is None:
+                self._book.drop_picture(picture.offset)
+            else:
+                kept.append(picture)
+        for pictures in [(picture,) for picture in kept] if strikes >= _TRIES else [tuple(kept)]:
+            if pictures:
+                self._grouping.send(self._book[pictures[0].ticket], pictures)
+
+    def _blame(self, ticket: Ticket, reason: str) -> None:
+        times = {2: "twice"}.get(ticket.infer_strikes, f"{ticket.infer_strikes} times")
+        self._fail(ticket, "infer", f"{ticket.item.name}: the inference process died of it ({reason}), {times}")
 
     # Settling
 

@@ -167,11 +167,10 @@ def refuse_unasked(output: Output, *, resume: bool) -> None:
 def _write_manifest(output: Output, manifest: Manifest) -> None:
     if output.put_new(MANIFEST_FILE, _build_manifest(output, manifest)):
         return
+    # Left by a run that ended before it was a job. The same inputs may lie elsewhere by now.
     with stored_manifest(output) as stored:
-        if stored.digest == manifest.digest:
-            return
-    # Left by a run that ended before it was a job, with inputs that have changed since.
-    if not output.is_lockable:
+        is_same = stored.digest == manifest.digest
+    if not is_same and not output.is_lockable:
         raise OutputExistsError(
             f"{output.locate(MANIFEST_FILE)} must list the inputs as they are now, found others and no {JOB_FILE}; if "
             "no other run is starting there, delete it, else give another --out"

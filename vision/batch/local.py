@@ -11,6 +11,7 @@ from vision.batch.config import BatchConfig, RunOptions
 from vision.batch.coordinator import Coordinator
 from vision.batch.decoders import Decoders
 from vision.batch.facts import CoreFacts
+from vision.batch.health import Health
 from vision.batch.inferers import Inferers
 from vision.batch.items import Shard
 from vision.batch.messages import Setup
@@ -47,6 +48,7 @@ class LocalEngine:
         self._options = options
         self._arena = Arena()
         self._numbers = count(1)
+        self._health = Health()
         devices = options.devices or (None,)
         threads = max(1, available_cpus() // len(devices)) if len(devices) > 1 else 0
         self._inferers = Inferers(
@@ -104,6 +106,7 @@ class LocalEngine:
                 inferers=self._inferers,
                 folder=folder,
                 numbers=self._numbers,
+                health=self._health,
             )
             self.run_state = run
             try:

@@ -94,7 +94,7 @@ class TicketBook:
             ticket.groups.discard(group.number)
         return ticket
 
-    def free_group(self, group: Group, picture: Placed) -> Ticket | None:
+    def open_owner(self, group: Group, picture: Placed) -> Ticket | None:
         """Take note that a group will not come back, and return the open ticket of a picture that it had, if any."""
         ticket = self._tickets.get(picture.ticket)
         if ticket is None or ticket.is_closed:

@@ -24,6 +24,7 @@ from vision.batch.shard_file import ShardWriter
 from vision.errors import InvalidInputError, StateError
 
 __all__ = ["fake_core"]
+KILLS = 7
 pytestmark = pytest.mark.usefixtures("fake_core")
 
 
@@ -118,7 +119,7 @@ def test_bad_pictures_are_told_of_and_cost_nobody_else(tmp_path: Path) -> None:
     [
         ("crash-decode.png", "decode", "the decoder died of it (SIGSEGV), twice"),
         ("hang-decode.png", "decode", "nothing came of it within 1 s, twice"),
-        ("crash-infer.png", "infer", "the inference process died of it (SIGSEGV), twice"),
+        ("crash-infer.png", "infer", "the inference process died of it (SIGSEGV), 3 times"),
         ("raise-infer.png", "infer", "RuntimeError: the network does not like this"),
     ],
 )
@@ -130,7 +131,8 @@ def test_a_file_that_kills_is_isolated_after_two_tries(tmp_path: Path, name: str
     assert [key for writer in done for key in writer.places()] == [(place, 0) for place in range(14) if place != 5]
     (failure,) = done[0].failures
     assert (failure.item, failure.path, failure.stage) == (5, name, stage)
-    assert failure.tries == (1 if "raise" in name else 2)
+    # In a batch of two it is tried in company, with its batch alone, and quite alone.
+    assert failure.tries == (1 if "raise" in name else 3 if name == "crash-infer.png" else 2)
     assert said in failure.error
     assert not done[1].failures
 
@@ -144,6 +146,14 @@ def test_what_goes_wrong_once_is_done_all_the_same(tmp_path: Path, fake_core: Pa
     assert done[0].places() == [(place, 0) for place in range(8)]
     assert not done[0].failures
     assert list(fake_core.iterdir()), "nothing went wrong at all"
+
+
+@pytest.mark.parametrize("name", ["once-crash-infer.png", "once-crash-decode.png"])
+def test_a_process_that_dies_by_chance_changes_no_batch(tmp_path: Path, name: str) -> None:
+    names = [f"{number:02}.png" for number in range(12)]
+    names[6] = name
+    done, _ = run(shards_of(write_pictures(tmp_path / "in", names), 12), batch=4)
+    assert [round(float(row["scores"][0]) * 100) for row in done[0].rows] == [4] * 12
 
 
 def test_an_inference_that_hangs_is_ended(tmp_path: Path) -> None:
@@ -237,7 +247,13 @@ def test_workers_killed_at_any_moment_lose_and_double_nothing(tmp_path: Path, ta
         assert engine.facts.batch == batch
 
         def kill() -> None:
-            while not is_over.wait(chance.uniform(0.1, 0.7)):
+            for _ in range(KILLS):
+                # Each time a little further: a process that is only starting has nothing that could be lost.
+                seen = engine.counts[1]
+                while engine.counts[1] == seen:
+                    if is_over.wait(0.01):
+                        return
+                is_over.wait(chance.uniform(0, 0.3))
                 with suppress(ProcessLookupError):
                     os.kill(chance.choice(engine.pids), signal.SIGKILL)
 
@@ -258,7 +274,7 @@ def test_workers_killed_at_any_moment_lose_and_double_nothing(tmp_path: Path, ta
             seen = [row["boxes"][0][3] - row["boxes"][0][2] for row in writer.rows]
             assert seen == pytest.approx(range(1, len(seen) + 1), abs=1e-3)
     assert engine.counts[0] == len(paths)
-    assert engine.counts[2] < len(paths) / 2
+    assert engine.counts[2] <= KILLS
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
