@@ -53,13 +53,12 @@ def marks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         sys.path.remove(str(folder))
 
 
-# A batch of one: the company of pictures that are tried again after a crash is another one.
 def run(source: Path, out: Path, engine: str, *, workers: int = 2, size: int = 5) -> RunReport:
     """Run a job to its end."""
     request = BatchRequest(
         source=str(source),
         out=str(out),
-        config=BatchConfig(task="detect", shard_size=size, batch=1),
+        config=BatchConfig(task="detect", shard_size=size, batch=2),
         options=RunOptions(decoders=1, item_timeout_s=20.0),
         engine="ray" if engine == "ray" else "local",
         resume=True,
