@@ -78,8 +78,9 @@ class Inferers:
 
     @property
     def is_starved(self) -> bool:
-        """Whether no process has anything to compute."""
-        return not any(inferer.groups for inferer in self._inferers)
+        """Whether no process has anything to compute, and none will have when it is ready: while networks are loaded
+        again, batches wait for them, and more of those would only fill the memory."""
+        return not self._waiting and not any(inferer.groups or inferer.own for inferer in self._inferers)
 
     @property
     def has_work(self) -> bool:

@@ -12,11 +12,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from unittest.mock import MagicMock
 
+import cv2
+import numpy as np
 import pytest
-from batch_fakes import SITECUSTOMIZE, write_pictures
+from batch_fakes import SITECUSTOMIZE, shards_of, write_pictures
 
 from vision.batch.config import BatchConfig, RunOptions
+from vision.batch.local import LocalEngine
 from vision.batch.output import open_output
 from vision.batch.run import BatchRequest, run_batch
 from vision.batch.verify import verify_job
@@ -108,6 +112,27 @@ def test_ten_kills_change_nothing(pictures: Path, tmp_path: Path) -> None:
     assert (report.items, report.rows, report.failures) == (PICTURES, PICTURES - len(DAMAGED), len(DAMAGED))
     assert not [path for path in killed.out.rglob("*") if ".part" in path.name]
     wait_for(lambda: not processes_of(tmp_path))
+
+
+def test_memory_stays_bounded_while_networks_are_loaded_again(pictures: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(120)]
+    for path in paths:
+        assert cv2.imwrite(str(path), np.zeros((400, 400, 3), np.uint8))
+    in_use: list[int] = []
+    with LocalEngine(BatchConfig(task="detect"), RunOptions(decoders=2, max_waiting_mb=5)) as engine:
+
+        def kill_the_inference_once() -> None:
+            if not in_use and engine.counts[1] > 2:
+                kill(engine.pids[0])
+            if engine.counts[1] > 2:
+                in_use.append(engine._arena.in_use)
+
+        writer = MagicMock(**{"commit.return_value.index": 0})
+        shards = shards_of(paths, len(paths))
+        assert list(engine.run(shards, lambda shard: writer, on_progress=kill_the_inference_once))
+    assert engine.counts == (120, 120, 0)
+    # Beside the budget what the decoders were promised before they knew the size.
+    assert max(in_use) < 5e6 + 4 * 2**20
 
 
 def kill_once(runs: Runs, moment: str, start_s: float, choice: random.Random) -> int:
