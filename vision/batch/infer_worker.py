@@ -6,6 +6,7 @@ the run nor the pictures that are decoded already.
 
 from __future__ import annotations
 
+import os
 import pickle
 import queue
 import sys
@@ -100,7 +101,8 @@ def main() -> None:
         connection.send(core.facts)
         Inferrer(connection, arena, core, core.facts.parallel).serve()
     except (EOFError, OSError):
-        return
+        # Threads may be within a forward pass; the libraries' own end would complain of them.
+        os._exit(0)
 
 
 def _travels(exc: Exception) -> bool:

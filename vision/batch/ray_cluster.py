@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 # Nobody is told of a run; a call that comes after its end does not start Ray anew; and of what its C++ parts say, only
 # what ends them: for each actor that can be started again they tell of an error which is none.
-_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+# Workers of Ray are nice by default, and starve beside anything else that computes.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_worker_niceness": "0",
+}
 _LOGGERS = ("ray", "ray.data")
 
 

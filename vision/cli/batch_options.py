@@ -111,6 +111,9 @@ Devices = Annotated[
         show_default="what --device says",
     ),
 ]
+Fetchers = Annotated[
+    int, _option(_RUN, "--fetchers", "Requests to a store at a time.", metavar="N", min=1, show_default=True)
+]
 Decoders = Annotated[
     int, _option(_RUN, "--decoders", "Processes that decode.", metavar="N", min=0, show_default="by CPUs and device")
 ]

@@ -64,6 +64,7 @@ def run(
     engine: own.Engine = own.EngineName.local,
     devices: own.Devices = None,
     decoders: own.Decoders = _RUN.decoders,
+    fetchers: own.Fetchers = _RUN.fetchers,
     item_timeout: own.ItemTimeout = _RUN.item_timeout_s,
     max_errors: own.MaxErrors = None,
     ray_address: own.RayAddress = None,
@@ -92,7 +93,11 @@ def run(
         max_pixels=max_pixels,
     )
     how = RunOptions(
-        decoders=decoders, devices=_device_list(devices), item_timeout_s=item_timeout, max_errors=max_errors
+        decoders=decoders,
+        fetchers=fetchers,
+        devices=_device_list(devices),
+        item_timeout_s=item_timeout,
+        max_errors=max_errors,
     )
     if coco_gt is not None and format != "coco":
         raise ConfigError(f"--coco-gt is a setting of --format coco, got --format {format}; leave one of them out")
