@@ -30,7 +30,7 @@ class _Decoder:
 
 
 class Decoders:
-    """A fixed number of decoder processes.
+    """The decoder processes.
 
     Args:
         count: how many. arena_fd: of the shared memory. max_pixels: largest picture.
@@ -38,12 +38,22 @@ class Decoders:
     """
 
     def __init__(self, count: int, *, arena_fd: int, max_pixels: int, timeout_s: float) -> None:
-        self.count = count
         self.busy_s = 0.0
         self._arena_fd = arena_fd
         self._max_pixels = max_pixels
         self._timeout_s = timeout_s
-        self._decoders = [_Decoder(self._spawn()) for _ in range(count)]
+        self._decoders: list[_Decoder] = []
+        self.grow(count)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._decoders)
+
+    def grow(self, count: int) -> None:
+        """Start processes until there are so many."""
+        while self.count < count:
+            self._decoders.append(_Decoder(self._spawn()))
 
     @property
     def connections(self) -> list[Connection]:

@@ -56,8 +56,14 @@ class LocalEngine:
             arena_fd=self._arena.fd,
             timeout_s=options.item_timeout_s,
         )
+        # They start while the networks are loaded; if those turn out to be on a GPU, there will be more.
+        self._decoders = Decoders(
+            options.decoders or default_decoders("cpu"),
+            arena_fd=self._arena.fd,
+            max_pixels=config.max_pixels,
+            timeout_s=options.item_timeout_s,
+        )
         self._facts: CoreFacts | None = None
-        self._decoders: Decoders | None = None
 
     @property
     def facts(self) -> CoreFacts:
@@ -69,7 +75,7 @@ class LocalEngine:
     @property
     def pids(self) -> list[int]:
         """The numbers of the processes that work for this one."""
-        return [*self._inferers.pids, *(self._decoders.pids if self._decoders is not None else ())]
+        return [*self._inferers.pids, *self._decoders.pids]
 
     def run(
         self,
@@ -87,13 +93,8 @@ class LocalEngine:
             on_progress: called now and then, and after items were settled.
             should_stop: once True, what is not committed is given up.
         """
-        if self._decoders is None:
-            self._decoders = Decoders(
-                self._options.decoders or default_decoders(self.facts.device),
-                arena_fd=self._arena.fd,
-                max_pixels=self._config.max_pixels,
-                timeout_s=self._options.item_timeout_s,
-            )
+        if not self._options.decoders:
+            self._decoders.grow(default_decoders(self.facts.device))
         self._inferers.start_clock()
         with spool_folder() as folder:
             run = Coordinator(
@@ -141,14 +142,14 @@ class LocalEngine:
 
     def stages(self) -> StageSeconds:
         """Return how long the workers of each stage were busy."""
-        run, decoders = self.run_state, self._decoders
+        run = self.run_state
         return StageSeconds(
             fetch_s=0.0 if run is None else run.fetchers.busy_s,
-            decode_s=0.0 if decoders is None else decoders.busy_s,
+            decode_s=self._decoders.busy_s,
             infer_s=self._inferers.busy_s,
             write_s=0.0 if run is None else run.writing.busy_s,
             fetchers=self._options.fetchers,
-            decoders=0 if decoders is None else decoders.count,
+            decoders=self._decoders.count,
             inferers=self._inferers.count * (1 if self._facts is None else self._facts.parallel),
             writers=1,
         )
@@ -163,6 +164,5 @@ class LocalEngine:
 
     def __exit__(self, *exc_info: object) -> None:
         self._inferers.close()
-        if self._decoders is not None:
-            self._decoders.close()
+        self._decoders.close()
         self._arena.close()
