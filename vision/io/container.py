@@ -15,10 +15,13 @@ from vision.errors import MediaError
 
 STREAM_SCHEMES = ("rtsp://", "rtsps://")
 
-VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .m2v .ts .mts .m2ts .flv .wmv .asf .ogv .mxf .3gp .3g2 .mjpeg .mjpg .dv "
-    ".h264 .264 .hevc .h265 .265 .obu .ivf .y4m .nut .vob .wtv .rm".split()
-)
+# fmt: off
+VIDEO_SUFFIXES = frozenset({
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts", ".flv",
+    ".wmv", ".asf", ".ogv", ".mxf", ".3gp", ".3g2", ".mjpeg", ".mjpg", ".dv", ".h264", ".264", ".hevc",
+    ".h265", ".265", ".obu", ".ivf", ".y4m", ".nut", ".vob", ".wtv", ".rm",
+})
+# fmt: on
 
 # Playlist formats (hls, concat, dash) are left out: a file of that kind makes FFmpeg open other files and addresses.
 _FILE_FORMATS = (
