@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from vision.batch.coco_runs import bound_runs, compress_runs
+from vision.batch.coco_runs import bound_runs
 from vision.batch.export_file import building, check_format
 from vision.batch.job import stored_manifest
 from vision.batch.job_record import read_record
 from vision.batch.output import Output
 from vision.batch.rows import Row, read_rows
 from vision.batch.shard_summary import read_summary, shard_index, shard_names
-from vision.errors import ConfigError, InvalidInputError, closest_hint
+from vision.errors import InvalidInputError
+from vision.geometry.rle import compress_counts
 from vision.io.writers.base import rounded_xywh
 from vision.io.writers.coco import find_image_id, read_coco_index
-from vision.palette import NO_CLASS
-from vision.segmentation.config import OTHER
+from vision.segmentation.categories import category_ids
 
 if TYPE_CHECKING:
     from vision.batch.manifest import Manifest
@@ -46,10 +46,12 @@ def write_coco(output: Output, coco_gt: Path | None = None) -> int:
     check_format(record.task, "coco")
     known = None if coco_gt is None else read_coco_index(coco_gt)
     class_names = read_summary(output, names[0]).header.class_names if names else ()
-    categories = _category_ids(class_names, known.category_ids if known else None, record.task, coco_gt)
+    is_mask = record.task == "segment"
+    numbers = category_ids(class_names, known.category_ids if known else None, segments=is_mask, coco_gt=coco_gt)
+    categories = dict(enumerate(numbers))
     # All of them before anything is written: whoever has to give ids should not wait for the rest.
     image_ids = iter(_image_ids(output, names, known.image_ids if known else None))
-    results_of = _mask_results if record.task == "segment" else _box_results
+    results_of = _mask_results if is_mask else _box_results
     count = 0
     with building(output, COCO_FILE) as file:
         file.write(b"[")
@@ -65,30 +67,6 @@ def write_coco(output: Output, coco_gt: Path | None = None) -> int:
                     count += 1
         file.write(b"\n]\n" if count else b"]\n")
     return count
-
-
-def _category_ids(
-    class_names: Sequence[str], known: Mapping[str, int] | None, task: str, coco_gt: Path | None
-) -> dict[int, int | None]:
-    """Return the category id of each label; None for a segmenter's classes that get no mask.
-
-    These are "other", and "background" where nobody gave it an id: the rule of ``stride32 segment --coco``.
-    """
-    ids: dict[int, int | None] = {}
-    for label, name in enumerate(class_names):
-        if task == "segment" and (name == OTHER or (name in NO_CLASS and name not in (known or class_names))):
-            ids[label] = None
-        elif known is None:
-            ids[label] = label + 1
-        elif name in known:
-            ids[label] = known[name]
-        else:
-            raise ConfigError(
-                f"--coco-gt must have a category for each class of the model, {coco_gt} lacks {name!r}"
-                f"{closest_hint(name, known)}; pass the ground truth of these classes",
-                path=coco_gt,
-            )
-    return ids
 
 
 def _image_ids(output: Output, names: Sequence[str], known: Mapping[str, int] | None) -> array[int]:
@@ -142,7 +120,7 @@ def _mask_results(row: Row) -> Iterator[tuple[int, dict[str, Any]]]:
         yield (
             label,
             {
-                "segmentation": {"size": size, "counts": compress_runs(counts)},
+                "segmentation": {"size": size, "counts": compress_counts(counts)},
                 "area": area,
                 "bbox": bound_runs(counts, row["height"]),
                 "score": 1.0,

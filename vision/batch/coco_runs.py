@@ -1,32 +1,9 @@
-"""COCO run lengths of many masks to COCO's text and to boxes, without a step of Python for each run."""
+"""COCO run lengths to the box of their mask, without the mask."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-
-# Groups of five bits that the longest difference of two runs may need: no picture has 2**34 pixels.
-_GROUPS = 7
-_SHIFTS = 5 * np.arange(_GROUPS)
-# From these numbers on a further group is needed; the highest bit of the last one is the sign.
-_LIMITS = 1 << (_SHIFTS[:-1] + 4)
-
-
-def compress_runs(counts: npt.NDArray[np.int32]) -> str:
-    """Return what ``vision.geometry.rle.compress_counts`` returns of the same run lengths.
-
-    >>> compress_runs(np.array([6, 1, 40, 4, 5, 4], np.int32))
-    '61X13mN0'
-    """
-    numbers = counts.astype(np.int64)
-    numbers[3:] -= counts[1:-2]
-    size = np.where(numbers < 0, -1 - numbers, numbers)
-    groups = 1 + (size[:, None] >= _LIMITS).sum(axis=1)
-    places = np.arange(_GROUPS)
-    signs = (numbers[:, None] >> _SHIFTS) & 0x1F
-    signs |= np.where(places < groups[:, None] - 1, 0x20, 0)
-    text: bytes = (signs[places < groups[:, None]] + 48).astype(np.uint8).tobytes()
-    return text.decode("ascii")
 
 
 def bound_runs(counts: npt.NDArray[np.int32], height: int) -> list[int]:

@@ -8,13 +8,13 @@ from typing import Any
 import orjson
 
 from vision.batch.coco_export import write_coco
-from vision.batch.coco_runs import compress_runs
 from vision.batch.export_file import building, check_format
 from vision.batch.job_record import read_record
 from vision.batch.output import Output
 from vision.batch.rows import Row, read_rows
 from vision.batch.schema import SCHEMA_VERSION
 from vision.batch.shard_summary import read_summary, shard_names
+from vision.geometry.rle import compress_counts
 
 JSONL_FILE = "results.jsonl"
 
@@ -64,7 +64,7 @@ def _plain(row: Row) -> dict[str, Any]:
                 "label": label,
                 "name": name,
                 "area": area,
-                "segmentation": {"size": size, "counts": compress_runs(counts)},
+                "segmentation": {"size": size, "counts": compress_counts(counts)},
             }
             for label, name, area, counts in masks
         ]

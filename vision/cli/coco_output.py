@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vision.errors import ConfigError, closest_hint
 from vision.io.writers.coco import CocoWriter, read_coco_index
 from vision.io.writers.coco_masks import CocoMasksWriter
-from vision.palette import NO_CLASS
-from vision.segmentation.config import OTHER
+from vision.segmentation.categories import category_ids
 
 if TYPE_CHECKING:
     from vision.cli.outputs import RunFacts
@@ -25,25 +22,13 @@ def build_coco(path: Path, coco_gt: Path | None, run: RunFacts, *, overwrite: bo
     """
     names = run.class_names
     known = None if coco_gt is None else read_coco_index(coco_gt)
-    left_out = _without_category(names, known.category_ids if known else names) if run.segments else set()
-    absent = [name for name in names if known and name not in known.category_ids and name not in left_out]
-    if known and absent:
-        raise ConfigError(
-            f"--coco-gt must have a category for each class of the model, {coco_gt} lacks {absent[0]!r}"
-            f"{closest_hint(absent[0], known.category_ids)}; pass the ground truth of these classes",
-            path=coco_gt,
-        )
+    ids = category_ids(names, known.category_ids if known else None, segments=run.segments, coco_gt=coco_gt)
     shared: dict[str, Any] = {
-        "category_ids": [known.category_ids.get(name, 0) if known else 1 + at for at, name in enumerate(names)],
+        "category_ids": [0 if number is None else number for number in ids],
         "image_ids": known.image_ids if known else None,
         "relative_name": run.relative_name,
         "overwrite": overwrite,
     }
     if not run.segments:
         return CocoWriter(path, **shared)
-    return CocoMasksWriter(path, left_out=[names.index(name) for name in left_out], **shared)
-
-
-def _without_category(names: Sequence[str], known: Container[str]) -> set[str]:
-    """Return the segmenter's classes that get no COCO mask: "other", and "background" where nobody gave it an id."""
-    return {name for name in names if name == OTHER or (name in NO_CLASS and name not in known)}
+    return CocoMasksWriter(path, left_out=[label for label, number in enumerate(ids) if number is None], **shared)

@@ -14,6 +14,9 @@ from vision.validation import MAX_PIXELS, describe
 
 # Bits of one number in compressed run lengths; no picture has longer runs.
 _MAX_SHIFT = 60
+# Groups of five bits of a number that is written; no picture has 2**34 pixels. From the limits on one more is needed.
+_GROUP_SHIFTS = 5 * np.arange(7)
+_GROUP_LIMITS = 1 << (_GROUP_SHIFTS[:-1] + 4)
 
 
 def encode_label_map(labels: npt.NDArray[Any]) -> dict[str, Any]:
@@ -158,7 +161,7 @@ def decode_mask(rle: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
     return np.repeat(values, counts).reshape(size_hw, order="F")
 
 
-def compress_counts(counts: Sequence[int]) -> str:
+def compress_counts(counts: Sequence[int] | npt.NDArray[np.integer[Any]]) -> str:
     """Return COCO run lengths as the text that pycocotools reads and writes.
 
     From the fourth on a length is written as its difference to the one two before; each number in groups of five bits,
@@ -167,17 +170,17 @@ def compress_counts(counts: Sequence[int]) -> str:
     >>> compress_counts([6, 1, 40, 4, 5, 4])
     '61X13mN0'
     """
-    text = []
-    for place, count in enumerate(counts):
-        number = count - counts[place - 2] if place > 2 else count
-        more = True
-        while more:
-            group = number & 0x1F
-            number >>= 5
-            # The highest bit of the last group is the sign.
-            more = number != -1 if group & 0x10 else number != 0
-            text.append(chr((group | 0x20 if more else group) + 48))
-    return "".join(text)
+    lengths = np.asarray(counts, np.int64)
+    numbers = lengths.copy()
+    numbers[3:] -= lengths[1:-2]
+    size = np.where(numbers < 0, -1 - numbers, numbers)
+    # Of each number; the highest bit of the last group is the sign.
+    groups = 1 + (size[:, None] >= _GROUP_LIMITS).sum(axis=1)
+    places = np.arange(len(_GROUP_SHIFTS))
+    values = (numbers[:, None] >> _GROUP_SHIFTS) & 0x1F
+    values |= np.where(places < groups[:, None] - 1, 0x20, 0)
+    text: bytes = (values[places < groups[:, None]] + 48).astype(np.uint8).tobytes()
+    return text.decode("ascii")
 
 
 def expand_counts(text: str) -> list[int]:
