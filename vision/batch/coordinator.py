@@ -22,11 +22,12 @@ from vision.batch.fetchers import Fetchers
 from vision.batch.grouping import Grouping
 from vision.batch.health import Health
 from vision.batch.inferers import Inferers
-from vision.batch.items import Failure, Shard, Stage
+from vision.batch.items import Shard
 from vision.batch.messages import Decoded, Finished, Inferred, Need, Placed
+from vision.batch.settling import Settling
 from vision.batch.ticket_book import TicketBook
-from vision.batch.tickets import Group, ItemOutcome, Ticket
-from vision.batch.writing import ShardAssembly, ShardWriting
+from vision.batch.tickets import Group, Ticket
+from vision.batch.writing import ShardWriting
 from vision.io.images import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Coordinator:
         numbers: of tickets and batches; never the same twice, also in the next run with these workers.
 
     Attributes:
-        items, failures: settled so far.
+        writing, fetchers: whose busy time is asked for.
     """
 
     def __init__(
@@ -72,7 +73,6 @@ class Coordinator:
         numbers: Iterator[int],
         health: Health,
     ) -> None:
-        self.items = self.failures = 0
         self._facts = facts
         self._options = options
         self._arena = arena
@@ -89,21 +89,28 @@ class Coordinator:
             timeout_s=options.item_timeout_s,
             on_change=self._wake,
         )
-        self._health = health
         self._numbers = numbers
-        self._again: deque[Ticket] = deque()
         self._to_decode: deque[Ticket] = deque()
         self._book = TicketBook(arena)
         self._grouping = Grouping(self._book, inferers, facts, self._numbers)
-        self._assemblies: dict[int, ShardAssembly] = {}
+        self._settling = Settling(
+            self._book,
+            self._grouping,
+            decoders=decoders,
+            inferers=inferers,
+            writing=self.writing,
+            health=health,
+            numbers=numbers,
+            has_streams=facts.task == "track",
+        )
         self._sizes: deque[int] = deque([_FIRST_ROOM], maxlen=64)
         self._todo = self._work(shards)
         self._next: Ticket | None = next(self._todo, None)
 
     @property
-    def rows(self) -> int:
-        """Rows that came so far; those of an item that fails after all are taken off again."""
-        return self._book.rows
+    def counts(self) -> tuple[int, int, int]:
+        """Items settled, rows that came (those of an item that fails after all are taken off again), and failures."""
+        return self._settling.items, self._book.rows, self._settling.failures
 
     def summaries(self, on_progress: Callable[[], None], should_stop: Callable[[], bool]) -> Iterator[ShardSummary]:
         """Yield what is committed until all is, or until the run should stop.
@@ -124,14 +131,14 @@ class Coordinator:
             self._take_fetched()
             self._end_overdue()
             for summary in self.writing.committed():
-                del self._assemblies[summary.index]
+                del self._settling.assemblies[summary.index]
                 yield summary
             on_progress()
 
     @property
     def _has_work(self) -> bool:
         # Batches of tickets that were given up meanwhile come back as well: their memory is somebody's.
-        return self._next is not None or bool(self._book) or bool(self._assemblies) or self._inferers.has_work
+        return self._next is not None or bool(self._book) or bool(self._settling.assemblies) or self._inferers.has_work
 
     def close(self) -> None:
         """Give up what is not committed."""
@@ -143,7 +150,7 @@ class Coordinator:
 
     def _work(self, shards: Iterable[Shard]) -> Iterator[Ticket]:
         for shard in shards:
-            self._assemblies[shard.index] = ShardAssembly(shard)
+            self._settling.expect(shard)
             self._grouping.expect(shard)
             for position, item in enumerate(shard.items):
                 yield Ticket(next(self._numbers), item, shard, position)
@@ -156,8 +163,8 @@ class Coordinator:
                     owner.inferer = inferer
         self._hand_to_decoders()
         while (upcoming := self._upcoming()) is not None and self._may_admit(upcoming):
-            if self._again:
-                self._again.popleft()
+            if self._settling.again:
+                self._settling.again.popleft()
             else:
                 self._next = next(self._todo, None)
             self._book.enter(upcoming)
@@ -168,7 +175,7 @@ class Coordinator:
                 self._hand_to_decoders()
 
     def _upcoming(self) -> Ticket | None:
-        return self._again[0] if self._again else self._next
+        return self._settling.again[0] if self._settling.again else self._next
 
     def _hand_to_decoders(self) -> None:
         while self._to_decode and self._decoders.has_room:
@@ -210,7 +217,7 @@ class Coordinator:
                 if fetched.path is not None:
                     fetched.path.unlink(missing_ok=True)
             elif fetched.error is not None:
-                self._fail(ticket, "fetch", fetched.error)
+                self._settling.fail(ticket, "fetch", fetched.error)
             else:
                 self._book.keep_fetched(ticket, fetched.data, fetched.path)
                 self._to_decode.append(ticket)
@@ -258,16 +265,16 @@ class Coordinator:
         if ticket.is_closed:
             self._book.discard(ticket)
         elif message.error is not None and not ticket.decoded:
-            self._fail(ticket, "decode", message.error)
+            self._settling.fail(ticket, "decode", message.error)
         else:
             self._grouping.form(ticket)
-            self._complete(ticket)
+            self._settling.complete(ticket)
 
     def _retry_decoding(self, guilty: Ticket | None, others: Iterable[Ticket], reason: str) -> None:
         """Begin anew what a lost decoder had; what it worked on has a strike more."""
         for ticket in others:
             ticket.is_at_decoder = False
-            self._restart(ticket)
+            self._settling.restart(ticket)
         if guilty is None:
             return
         if guilty.item.kind == "image" and guilty.decoded:
@@ -277,9 +284,11 @@ class Coordinator:
         guilty.decode_strikes += 1
         guilty.is_at_decoder = False
         if guilty.is_closed or guilty.decode_strikes < _TRIES:
-            self._restart(guilty)
+            self._settling.restart(guilty)
         else:
-            self._fail(guilty, "decode", f"{guilty.item.name}: {reason}, twice; look at it with another program")
+            self._settling.fail(
+                guilty, "decode", f"{guilty.item.name}: {reason}, twice; look at it with another program"
+            )
 
     # Inference
 
@@ -298,7 +307,7 @@ class Coordinator:
             if ticket is None or ticket.is_closed:
                 continue
             if isinstance(outcome, str):
-                self._fail(ticket, "infer", f"{ticket.item.name}: {outcome}")
+                self._settling.fail(ticket, "infer", f"{ticket.item.name}: {outcome}")
                 continue
             self._book.take_row(ticket, picture.frame_index, outcome)
             if ticket.item.kind == "video":
@@ -307,7 +316,7 @@ class Coordinator:
             owner = self._book.get(number)
             if owner is not None and not owner.is_closed:
                 self._grouping.form(owner)
-                self._complete(owner)
+                self._settling.complete(owner)
 
     def _retry_inference(self, reason: str, inferer: int, groups: Iterable[Group]) -> None:
         """Begin anew what a lost inference process had."""
@@ -323,7 +332,7 @@ class Coordinator:
                 if owner.number in struck and owner.infer_strikes >= _TRIES:
                     self._blame(owner, reason)
                 else:
-                    self._restart(owner)
+                    self._settling.restart(owner)
             return
         for number in dict.fromkeys(picture.ticket for group in groups for picture in group.pictures):
             ticket = self._book.get(number)
@@ -356,7 +365,9 @@ class Coordinator:
 
     def _blame(self, ticket: Ticket, reason: str) -> None:
         times = {2: "twice"}.get(ticket.infer_strikes, f"{ticket.infer_strikes} times")
-        self._fail(ticket, "infer", f"{ticket.item.name}: the inference process died of it ({reason}), {times}")
+        self._settling.fail(
+            ticket, "infer", f"{ticket.item.name}: the inference process died of it ({reason}), {times}"
+        )
 
     # Settling
 
@@ -366,60 +377,6 @@ class Coordinator:
             self._retry_decoding(guilty, others, limit)
         for reason, inferer, lost in self._inferers.overdue():
             self._retry_inference(reason, inferer, lost)
-
-    def _complete(self, ticket: Ticket) -> None:
-        """Settle a ticket whose pictures have all become rows."""
-        if not ticket.is_complete:
-            return
-        rows = self._book.take_rows(ticket)
-        failure = None
-        if ticket.note is not None:
-            failure = self._failure(ticket, "decode", ticket.note, rows=len(rows))
-        else:
-            self._health.succeeded()
-        self._settle(ticket, ItemOutcome(ticket.item, rows, failure))
-
-    def _fail(self, ticket: Ticket, stage: Stage, error: str) -> None:
-        """Give an item up; nothing of it is kept."""
-        if ticket.is_closed:
-            return
-        self._grouping.give_up(ticket)
-        failure = self._failure(ticket, stage, error)
-        self._health.failed(failure)
-        self._settle(ticket, ItemOutcome(ticket.item, [], failure))
-
-    def _failure(self, ticket: Ticket, stage: Stage, error: str, *, rows: int = 0) -> Failure:
-        tries = max(1, ticket.decode_strikes, ticket.infer_strikes)
-        return Failure(ticket.item.index, ticket.item.label, stage, error, tries, rows)
-
-    def _settle(self, ticket: Ticket, outcome: ItemOutcome) -> None:
-        self._close(ticket)
-        self.items += 1
-        self.failures += outcome.failure is not None
-        assembly = self._assemblies[ticket.shard.index]
-        ready = assembly.settle(ticket.position, outcome)
-        if ready:
-            self._book.held_rows -= sum(len(each.rows) for each in ready)
-            self.writing.put(ticket.shard, ready, is_last=assembly.is_complete)
-
-    def _restart(self, ticket: Ticket) -> None:
-        """Put another try of a ticket's item in line, before all that was not begun, and drop what there is of this."""
-        if ticket.is_closed:
-            if not ticket.is_at_decoder:
-                self._book.discard(ticket)
-            return
-        self._close(ticket)
-        again = Ticket(next(self._numbers), ticket.item, ticket.shard, ticket.position)
-        again.decode_strikes, again.infer_strikes = ticket.decode_strikes, ticket.infer_strikes
-        self._again.append(again)
-
-    def _close(self, ticket: Ticket) -> None:
-        """Take no more notice of a ticket, and free what it has as soon as no process uses it."""
-        if ticket.inferer is not None and self._facts.task == "track":
-            self._inferers.forget(ticket.inferer, ticket.number)
-        if ticket.is_at_decoder:
-            self._decoders.cancel(ticket)
-        self._book.close(ticket)
 
     def _wake(self) -> None:
         # A full socket wakes as well, and a closed one has nobody to wake.

@@ -138,7 +138,7 @@ class LocalEngine:
     def counts(self) -> tuple[int, int, int]:
         """Items, rows and failures that the latest run has settled so far."""
         run = self.run_state
-        return (0, 0, 0) if run is None else (run.items, run.rows, run.failures)
+        return (0, 0, 0) if run is None else run.counts
 
     def stages(self) -> StageSeconds:
         """Return how long the workers of each stage were busy."""
