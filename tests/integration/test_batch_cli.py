@@ -237,7 +237,12 @@ def test_ctrl_c_stops_well_and_a_second_one_at_once(
 
 def test_ctrl_c_in_an_export_ends_it(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exports, "write_jsonl", lambda output: os.kill(os.getpid(), signal.SIGINT))
-    assert call(*job("--format", "jsonl")) == 130
+    # A shell has its jobs in the background ignore Ctrl-C, and so would these tests.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert call(*job("--format", "jsonl")) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not Path("out/report.json").exists()
 
 
