@@ -6,10 +6,8 @@ the hour.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ import torch
 
 from vision.batch.config import BatchConfig, Task
 from vision.batch.facts import Core, CoreFacts, Row, Work
+from vision.batch.model_digests import classifier_digests, detector_digests, model_digests
 from vision.build import (
     build_camera_motion,
     build_detector,
@@ -28,17 +27,15 @@ from vision.build import (
     resolve_classifier,
     resolve_config,
 )
-from vision.card import ModelCard
 from vision.config import PipelineConfig
 from vision.detection.torchvision_detectors import published_name
-from vision.errors import ConfigError, InvalidInputError, ModelNotFoundError, StateError
+from vision.errors import ConfigError, InvalidInputError, StateError
 from vision.geometry.rle import encode_classes
 from vision.io.writers.base import reported_tracks
 from vision.pipeline import Pipeline
 from vision.runtime.config import RuntimeConfig
 from vision.runtime.cpus import available_cpus
 from vision.runtime.engine import resolve_device
-from vision.store import file_sha256, find_model
 from vision.types import Classification, Detections, SegmentationMap
 
 # Pictures in a forward pass unless the configuration says otherwise. On the CPU a batch gains nothing for networks that
@@ -115,7 +112,7 @@ class _DetectCore(_Stateless):
             config,
             resolved,
             runtime,
-            models={"detection": _detector_model(resolved)},
+            models={"detection": detector_digests(resolved)},
             class_names=self._detector.class_names,
         )
 
@@ -132,7 +129,7 @@ class _SegmentCore(_Stateless):
             config,
             config.pipeline,
             runtime,
-            models={"segmentation": _model(settings.model, settings.weights)},
+            models={"segmentation": model_digests(settings.model, settings.weights)},
             class_names=self._segmenter.class_names,
         )
 
@@ -150,7 +147,7 @@ class _ClassifyCore(_Stateless):
             config,
             resolved,
             runtime,
-            models={"classification": _classifier_model(resolved.classification.model)},
+            models={"classification": classifier_digests(resolved.classification.model)},
             class_names=self._classifier.class_names,
             unit=None if self._classifier.class_names else readout.unit,
         )
@@ -168,7 +165,7 @@ class _EmbedCore(_Stateless):
             raise ConfigError("embedding.model must name an embedder, got 'none'; pass --model NAME")
         self._embedder = embedder
         self.facts = _facts(
-            config, settings, runtime, models={"embedding": _model(settings.embedding.model)}, dim=embedder.dim
+            config, settings, runtime, models={"embedding": model_digests(settings.embedding.model)}, dim=embedder.dim
         )
 
     def rows(self, works: Sequence[Work]) -> list[Row]:
@@ -189,9 +186,9 @@ class _TrackCore:
         self._config, self._detector, self._embedder = resolved.tracking, template.detector, template.embedder
         self._streams: dict[int, Pipeline] = {}
         self._broken: set[int] = set()
-        models = {"detection": _detector_model(resolved)}
+        models = {"detection": detector_digests(resolved)}
         if resolved.tracking.appearance and resolved.embedding.model != "none":
-            models["embedding"] = _model(resolved.embedding.model)
+            models["embedding"] = model_digests(resolved.embedding.model)
         self.facts = _facts(config, resolved, runtime, models=models, class_names=template.class_names)
 
     def rows(self, works: Sequence[Work]) -> list[Row]:
@@ -254,34 +251,3 @@ def _classes(found: Classification) -> Row:
     if found.value is not None:
         return {"value": found.value, "unit": found.unit}
     return {"labels": found.labels, "scores": found.scores, "names": found.names, "assigned": found.assigned}
-
-
-def _model(name: str, weights: str | Path = "") -> dict[str, str]:
-    """Return name and digest of a model of the store, or of a checkpoint of torchvision's."""
-    try:
-        return _card_digests(find_model(name))
-    except ModelNotFoundError:
-        # Its networks were loaded by that name, so the file is one of torchvision's.
-        from vision import remote
-
-        return {"name": name, "sha256": file_sha256(Path(weights).expanduser() if weights else remote.require(name))}
-
-
-def _card_digests(card: ModelCard) -> dict[str, str]:
-    """Return what a result depends on: the weights, and how the card says that they are used."""
-    used = (card.architecture, card.preprocess, card.labels)
-    return {"name": card.name, "sha256": card.sha256, "card": hashlib.sha256(repr(used).encode()).hexdigest()}
-
-
-def _detector_model(config: PipelineConfig) -> dict[str, str]:
-    settings = config.detection
-    return _model(published_name(settings.model) or settings.model, settings.weights)
-
-
-def _classifier_model(name: str) -> dict[str, str]:
-    try:
-        return _card_digests(find_model(name, kind="classifier"))
-    except ModelNotFoundError:
-        from vision.classification.registry import load_named_network
-
-        return {"name": name, "sha256": load_named_network(name).digest}

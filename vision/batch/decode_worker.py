@@ -62,20 +62,25 @@ class Decoder:
         self._grants: dict[int, list[Grant]] = {}
         self._cancelled: set[int] = set()
         self._current = -1
+        self._picture: Decoded | None = None
         self._waited_s = 0.0
 
     def serve(self) -> None:
         """Work until the coordinator has gone."""
+        begun = None
         while True:
             while not self._orders:
                 self._receive()
             order = self._orders.popleft()
-            self._current = order.ticket
+            self._current, self._picture = order.ticket, None
             self._grants.setdefault(order.ticket, []).extend(order.grants)
-            self._connection.send(Begun(order.ticket))
+            if begun != order.ticket:
+                self._connection.send(Begun(order.ticket))
             started, self._waited_s = time.perf_counter(), 0.0
             error = self._decode(order)
-            self._connection.send(Finished(order.ticket, error, time.perf_counter() - started - self._waited_s))
+            seconds = time.perf_counter() - started - self._waited_s
+            begun = self._orders[0].ticket if self._orders else None
+            self._connection.send(Finished(order.ticket, error, seconds, self._picture, begun))
             self._current = -1
             self._grants.pop(order.ticket, None)
             self._cancelled.discard(order.ticket)
@@ -83,7 +88,11 @@ class Decoder:
     def _decode(self, order: Decode) -> str | None:
         try:
             for frame in self._frames(order):
-                self._deliver(order.ticket, frame)
+                delivered = self._deliver(order.ticket, frame)
+                if order.item.kind == "image":
+                    self._picture = delivered  # told with the end
+                else:
+                    self._connection.send(delivered)
         except _CancelledError:
             return None
         except VisionError as exc:
@@ -95,7 +104,7 @@ class Decoder:
     def _frames(self, order: Decode) -> Iterator[Frame]:
         item = order.item
         if item.kind == "image":
-            yield self._picture(order)
+            yield self._read_picture(order)
             return
         path = order.path or item.address
         limit = self._limits.max_pixels
@@ -106,7 +115,7 @@ class Decoder:
             if reader.truncated:
                 raise MediaError(f"{item.name} is damaged or cut short; what can be decoded of it is kept", path=path)
 
-    def _picture(self, order: Decode) -> Frame:
+    def _read_picture(self, order: Decode) -> Frame:
         item = order.item
         if order.data is not None:
             data = self._arena.read(*order.data)
@@ -116,13 +125,13 @@ class Decoder:
             return read_image(item.address, limits=self._limits, source=item.name)
         return Frame(decode_image(data, limits=self._limits, source=item.name), source=item.name)
 
-    def _deliver(self, ticket: int, frame: Frame) -> None:
-        # Cancellations and grants that came while this frame was decoded.
+    def _deliver(self, ticket: int, frame: Frame) -> Decoded:
+        # Orders, cancellations and grants that came while this frame was decoded.
         while self._connection.poll():
             self._receive()
         room = self._room(ticket, frame.image.nbytes)
         self._arena.picture(room.offset, frame.size_hw)[...] = frame.image
-        self._connection.send(Decoded(ticket, room.offset, frame.size_hw, frame.index, frame.timestamp_s))
+        return Decoded(ticket, room.offset, frame.size_hw, frame.index, frame.timestamp_s)
 
     def _room(self, ticket: int, size: int) -> Grant:
         """Return room of at least ``size`` bytes, waiting for it if need be."""

@@ -106,7 +106,9 @@ class Decoders:
             case Finished():
                 self.busy_s += message.seconds
                 decoder.tickets.popleft()
-                decoder.is_begun, decoder.since_s = False, None
+                decoder.is_begun = message.begun is not None
+                if not decoder.is_begun:
+                    decoder.since_s = None
                 return message
             case Need():
                 decoder.since_s = None

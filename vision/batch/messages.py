@@ -38,7 +38,7 @@ class Cancel(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """From a decoder: this ticket is the one that it works on now."""
+    """From a decoder that waited for orders: this ticket is the one that it works on now."""
 
     ticket: int
 
@@ -51,7 +51,7 @@ class Need(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """From a decoder: a picture lies at the grant's offset."""
+    """From a decoder: a picture or frame lies at the grant's offset."""
 
     ticket: int
     offset: int
@@ -64,11 +64,15 @@ class Finished(NamedTuple):
     """From a decoder: nothing more will come of a ticket.
 
     ``error`` says what was wrong with it; what came before is whole. ``seconds`` were spent on it without waiting.
+    ``picture`` is what became of an item that is one picture, and ``begun`` the ticket that it works on from now on,
+    if it has one: one message for a picture, for the coordinator's time bounds what a GPU can be given.
     """
 
     ticket: int
     error: str | None
     seconds: float
+    picture: Decoded | None = None
+    begun: int | None = None
 
 
 class Divide(NamedTuple):

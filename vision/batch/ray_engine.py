@@ -6,9 +6,6 @@ likes: what was committed is found, and what was not is made anew.
 
 from __future__ import annotations
 
-import pickle
-import queue
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +16,11 @@ from typing import TYPE_CHECKING, Any, Self
 from vision.batch.config import BatchConfig, RunOptions
 from vision.batch.facts import CoreFacts
 from vision.batch.filesystems import is_url, local_path
+from vision.batch.ray_board import Board, BoardView, News
 from vision.batch.ray_cluster import cluster, divide, live_nodes
-from vision.batch.ray_worker import Board, Done, News, Place, Setup, ShardWorker, Trouble, read_facts, totals
+from vision.batch.ray_results import Done, Trouble, last_line, totals
+from vision.batch.ray_stream import OrderStream
+from vision.batch.ray_worker import Place, Setup, ShardWorker, read_facts
 from vision.batch.stats import StageSeconds
 from vision.errors import ConfigError, StateError
 
@@ -79,7 +79,7 @@ class RayEngine:
             except ray.exceptions.RayError as exc:
                 raise ConfigError(
                     "the nodes of Ray must be able to run stride32, one answered: "
-                    f"{_last_line(exc)}; install stride32 and its extra ray in the same version on all nodes"
+                    f"{last_line(exc)}; install stride32 and its extra ray in the same version on all nodes"
                 ) from exc
             if isinstance(found, Trouble):
                 raise found.error()
@@ -125,10 +125,10 @@ class RayEngine:
             return
         facts = self.facts
         header = job.header(class_names=facts.class_names, dim=facts.dim, unit=facts.unit)
-        board = _BoardView(self._remote(Board, light=True).remote())
+        board = BoardView(self._remote(Board, light=True).remote())
         workers = min(self._share.workers, len(pending))
         place = Place(self._out, job.manifest.digest, facts, header)
-        stream = _Stream(lambda: self._dataset(plan_orders(pending, workers), workers, place, board.handle))
+        stream = OrderStream(lambda: self._dataset(plan_orders(pending, workers), workers, place, board.handle))
         try:
             yield from self._results(stream, board, workers, on_progress, should_stop)
         finally:
@@ -140,8 +140,8 @@ class RayEngine:
 
     def _results(
         self,
-        stream: _Stream,
-        board: _BoardView,
+        stream: OrderStream,
+        board: BoardView,
         workers: int,
         on_progress: Callable[[], None],
         should_stop: Callable[[], bool],
@@ -169,7 +169,7 @@ class RayEngine:
             raise trouble.error()
         if stream.error is not None and stopping_s is None:
             raise StateError(
-                f"the actors of Ray must stay alive, Ray has ended the run: {_last_line(stream.error)}; look at memory "
+                f"the actors of Ray must stay alive, Ray has ended the run: {last_line(stream.error)}; look at memory "
                 "and at the logs of Ray, then run again with --resume"
             ) from stream.error
 
@@ -235,74 +235,6 @@ def plan_orders(pending: Sequence[int], workers: int) -> list[list[int]]:
     return orders
 
 
-class _Stream:
-    """The rows of a dataset, taken on a thread of their own: the driver must hear Ctrl-C between two of them."""
-
-    def __init__(self, open_rows: Callable[[], Iterator[Any]]) -> None:
-        self.error: Exception | None = None
-        self._open_rows = open_rows
-        self._done: queue.SimpleQueue[Done] = queue.SimpleQueue()
-        self._is_closed = False
-        self._thread = threading.Thread(target=self._work, name="stride32-ray", daemon=True)
-        self._thread.start()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come."""
-        return not self._thread.is_alive() and self._done.empty()
-
-    def next(self, timeout_s: float) -> Done | None:
-        """Return what came of the next order, if it comes in time."""
-        try:
-            return self._done.get(timeout=0 if not self._thread.is_alive() else timeout_s)
-        except queue.Empty:
-            return None
-
-    def close(self) -> None:
-        """Take no more; the dataset ends, and its actors with it, when its next row comes."""
-        self._is_closed = True
-
-    def _work(self) -> None:
-        try:
-            rows = self._open_rows()
-            for row in rows:
-                self._done.put(pickle.loads(row["done"]))
-                if self._is_closed:
-                    break
-            close = getattr(rows, "close", None)
-            if close is not None:
-                close()
-        except Exception as exc:  # whatever Ray raises: the driver tells of it
-            self.error = exc
-
-
-class _BoardView:
-    """The driver's view of the board; never waits for it."""
-
-    def __init__(self, handle: Any) -> None:
-        self.handle = handle
-        self._answer: Any = None
-
-    def look(self, *, stop: bool) -> list[News]:
-        """Return the news that have come; with ``stop`` have all actors stop."""
-        import ray
-        from ray.exceptions import RayError
-
-        news: list[News] = []
-        if not ray.is_initialized():
-            return news
-        try:
-            if self._answer is not None:
-                if not stop and not ray.wait([self._answer], timeout=0)[0]:
-                    return news
-                if ray.wait([self._answer], timeout=0)[0]:
-                    news = ray.get(self._answer)
-            self._answer = self.handle.look.remote(stop)
-        except RayError:
-            self._answer = None
-        return news
-
-
 def _check_devices(config: BatchConfig, options: RunOptions, ray: RayOptions) -> None:
     """Raise ConfigError for devices that are not those of the actors."""
     device = config.pipeline.runtime.device
@@ -317,9 +249,3 @@ def _check_devices(config: BatchConfig, options: RunOptions, ray: RayOptions) ->
         raise ConfigError(f"--device {device} needs actors with GPUs, got --ray-gpus 0; give --ray-gpus 1 or a share")
     if device == "cpu" and ray.gpus:
         raise ConfigError(f"--device cpu needs no GPUs, got --ray-gpus {ray.gpus:g}; leave one of them out")
-
-
-def _last_line(exc: BaseException) -> str:
-    """Return what an error of Ray says in the end: the rest is where it was on its way."""
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    return lines[-1] if lines else type(exc).__name__

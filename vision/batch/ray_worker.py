@@ -5,58 +5,27 @@ from __future__ import annotations
 import pickle
 import time
 import uuid
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from vision import __version__, errors
+from vision import __version__
 from vision.batch.config import BatchConfig, RunOptions
 from vision.batch.facts import CoreFacts
 from vision.batch.job import stored_manifest
 from vision.batch.job_record import JOB_FILE
 from vision.batch.local import LocalEngine, default_decoders
 from vision.batch.output import open_output
+from vision.batch.ray_board import BoardClient
+from vision.batch.ray_results import Done, Trouble
 from vision.batch.shard_file import ShardWriter
 from vision.batch.shard_summary import ShardHeader, ShardSummary, read_summary, shard_name
 from vision.batch.stats import StageSeconds
 from vision.errors import ConfigError, InvalidInputError, VisionError
 
-_TELLING_PERIOD_S = 0.3
 # So many actors an order may cost; Ray itself would begin it anew for ever.
 _MOST_TRIES = 4
-# Errors that a message alone makes again.
-_KINDS = {
-    kind.__name__: kind
-    for kind in (
-        errors.ConfigError,
-        errors.InvalidInputError,
-        errors.ModelError,
-        errors.DeviceMemoryError,
-        errors.StateError,
-        errors.VisionError,
-    )
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """An error on its way to the driver: its class and its message, for not every exception can be pickled."""
-
-    kind: str
-    text: str
-
-    @classmethod
-    def of(cls, exc: BaseException) -> Trouble:
-        """Return what remains of an error; what is not ours becomes a StateError with its class named."""
-        if not isinstance(exc, VisionError):
-            return cls("StateError", " ".join(f"{type(exc).__name__}: {exc}".split()))
-        return cls(next(kind.__name__ for kind in type(exc).__mro__ if kind.__name__ in _KINDS), str(exc))
-
-    def error(self) -> VisionError:
-        """Return the error that it was."""
-        return _KINDS[self.kind](self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,67 +69,6 @@ class Place:
     header: ShardHeader
 
 
-@dataclass(frozen=True, slots=True)
-class News:
-    """How far an order is.
-
-    Attributes:
-        order: its number. items, rows, failures: settled so far.
-    """
-
-    order: int
-    items: int
-    rows: int
-    failures: int
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What came of an order.
-
-    Attributes:
-        order: its number. worker: who did it.
-        summaries: of the shards that were committed.
-        stages, idle_s: of the worker since its start.
-        trouble: what ended it, if anything did.
-        is_stopped: nothing more will come of this worker.
-    """
-
-    order: int
-    worker: str
-    summaries: tuple[ShardSummary, ...]
-    stages: StageSeconds = field(default_factory=StageSeconds)
-    idle_s: float = 0.0
-    trouble: Trouble | None = None
-    is_stopped: bool = False
-
-
-class Board:
-    """An actor by which the driver and the workers hear of each other while an order is under way."""
-
-    def __init__(self) -> None:
-        self._is_stopping = False
-        self._news: dict[str, News] = {}
-        self._tries: Counter[int] = Counter()
-
-    def begin(self, order: int) -> tuple[int, bool]:
-        """Count the workers that have begun an order, and return how many and whether to stop."""
-        self._tries[order] += 1
-        return self._tries[order], self._is_stopping
-
-    def tell(self, worker: str, news: News) -> bool:
-        """Take a worker's news, and return whether it should stop."""
-        # The latest comes last, for where an order was begun anew by another worker.
-        self._news.pop(worker, None)
-        self._news[worker] = news
-        return self._is_stopping
-
-    def look(self, stop: bool) -> list[News]:
-        """Return the latest news of each worker; with ``stop`` have them all stop."""
-        self._is_stopping |= stop
-        return list(self._news.values())
-
-
 def read_facts(setup: Setup) -> CoreFacts | Trouble:
     """Return what the networks are on a node, or what keeps them from being loaded."""
     try:
@@ -184,7 +92,7 @@ class ShardWorker:
         self._place = place
         self._output = open_output(place.out)
         self._stack = ExitStack()
-        self._board = _BoardClient(board, self._name)
+        self._board = BoardClient(board, self._name)
         self._fetch_s = self._write_s = self._idle_s = 0.0
         self._ended_s: float | None = None
         self._manifest: Any = None
@@ -277,57 +185,6 @@ class ShardWorker:
         if self._ended_s is None:
             return StageSeconds(decoders=0, inferers=0, fetchers=0, writers=0)
         return replace(self._engine.stages(), fetch_s=self._fetch_s, write_s=self._write_s)
-
-
-class _BoardClient:
-    """A worker's view of the board; without one the work goes on, only nobody hears of it."""
-
-    def __init__(self, board: Any, worker: str) -> None:
-        self.is_stopping = False
-        self._board = board
-        self._worker = worker
-        self._answer: Any = None
-        self._told_s = 0.0
-
-    def begin(self, order: int) -> int:
-        """Return how often this order was begun, this time included; here it is worth waiting for the answer."""
-        import ray
-        from ray.exceptions import RayError
-
-        try:
-            tries, is_stopping = ray.get(self._board.begin.remote(order))
-        except RayError:
-            return 1
-        self.is_stopping |= is_stopping
-        return int(tries)
-
-    def tell(self, order: int, known: Sequence[ShardSummary], counts: tuple[int, int, int]) -> None:
-        """Say how far an order is, unless that was just done, and hear whether to stop."""
-        import ray
-        from ray.exceptions import RayError
-
-        now = time.monotonic()
-        if now - self._told_s < _TELLING_PERIOD_S:
-            return
-        if self._answer is not None:
-            if not ray.wait([self._answer], timeout=0)[0]:
-                return
-            try:
-                self.is_stopping |= ray.get(self._answer)
-            except RayError:
-                self._answer = None
-        self._told_s = now
-        items, rows, failures = (had + new for had, new in zip(totals(known), counts, strict=True))
-        self._answer = self._board.tell.remote(self._worker, News(order, items, rows, failures))
-
-
-def totals(summaries: Sequence[ShardSummary]) -> tuple[int, int, int]:
-    """Return the items, rows and failures of some shards."""
-    return (
-        sum(summary.items for summary in summaries),
-        sum(summary.rows for summary in summaries),
-        sum(len(summary.failures) for summary in summaries),
-    )
 
 
 def _identity(facts: CoreFacts) -> dict[str, Any]:

@@ -7,29 +7,27 @@ tell how it went. What is committed stays, whatever ends the run.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal, Protocol
+from typing import Literal
 
 from vision import __version__
 from vision.batch.config import BatchConfig, RunOptions
-from vision.batch.facts import CoreFacts
+from vision.batch.engine import Engine, RunWatch
 from vision.batch.job import Job, known_manifest, open_job, refuse_unasked
 from vision.batch.listing import list_inputs
 from vision.batch.local import LocalEngine
 from vision.batch.manifest import Manifest
 from vision.batch.output import Output, open_output
 from vision.batch.quarantine import write_quarantine
-from vision.batch.shard_summary import ShardSummary
-from vision.batch.stats import RunProgress, RunReport, StageSeconds
+from vision.batch.stats import RunProgress, RunReport
 from vision.io.container import mask_credentials
 from vision.runtime.cpus import available_cpus
 
 EngineName = Literal["local", "ray"]
 _PACKAGES = ("torch", "torchvision", "onnxruntime", "numpy", "opencv-python-headless", "av", "pyarrow", "ray")
-_PROGRESS_PERIOD_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,40 +70,6 @@ class BatchRequest:
     ray: RayOptions | None = None
 
 
-class Engine(Protocol):
-    """What runs the shards of a job."""
-
-    @property
-    def facts(self) -> CoreFacts:
-        """What the networks are."""
-        ...
-
-    @property
-    def counts(self) -> tuple[int, int, int]:
-        """Items, rows and failures that were settled so far."""
-        ...
-
-    @property
-    def idle_s(self) -> float:
-        """Seconds in which a device had nothing to compute, the mean over the devices."""
-        ...
-
-    def stages(self) -> StageSeconds:
-        """Return how long the workers of each stage were busy."""
-        ...
-
-    def run_job(
-        self,
-        job: Job,
-        pending: Sequence[int],
-        *,
-        on_progress: Callable[[], None],
-        should_stop: Callable[[], bool],
-    ) -> Iterator[ShardSummary]:
-        """Yield the summary of each pending shard when it is committed."""
-        ...
-
-
 def run_batch(
     request: BatchRequest,
     *,
@@ -145,7 +109,7 @@ def run_batch(
                 source=mask_credentials(request.source),
                 resume=request.resume,
             )
-            watch = _Watch(job, engine, request.options.max_errors, on_progress, should_stop)
+            watch = RunWatch(job, engine, request.options.max_errors, on_progress, should_stop)
             startup_s = time.monotonic() - started
             for summary in engine.run_job(job, job.pending(), on_progress=watch.tell, should_stop=watch.should_stop):
                 watch.committed += 1
@@ -167,67 +131,11 @@ def _open_engine(request: BatchRequest, stack: ExitStack) -> Engine:
     return stack.enter_context(RayEngine(request.config, request.options, ray, out=request.out))
 
 
-class _Watch:
-    """Tells of progress, and when a run must end."""
-
-    def __init__(
-        self,
-        job: Job,
-        engine: Engine,
-        max_errors: int | None,
-        on_progress: Callable[[RunProgress], None],
-        should_stop: Callable[[], bool],
-    ) -> None:
-        manifest = job.manifest
-        self.committed = 0
-        self.rows_committed = 0
-        self.skipped_items = 0
-        self.stopped_by_errors = self.interrupted = False
-        self._earlier_failures = 0
-        for summary in job.summaries():
-            self.skipped_items += summary.items
-            self._earlier_failures += len(summary.failures)
-        self._skipped_shards = len(job.committed)
-        self._totals = manifest.n_items, manifest.n_shards
-        self._engine = engine
-        self._max_errors = max_errors
-        self._on_progress = on_progress
-        self._should_stop = should_stop
-        self._told_s = 0.0
-
-    def should_stop(self) -> bool:
-        """Return whether the run must end, and remember why."""
-        if self._max_errors is not None and self._earlier_failures + self._engine.counts[2] > self._max_errors:
-            self.stopped_by_errors = True
-        elif self._should_stop():
-            self.interrupted = True
-        return self.stopped_by_errors or self.interrupted
-
-    def tell(self, *, always: bool = False) -> None:
-        """Tell of the progress, unless that was just done."""
-        now = time.monotonic()
-        if not always and now - self._told_s < _PROGRESS_PERIOD_S:
-            return
-        self._told_s = now
-        items, rows, failures = self._engine.counts
-        self._on_progress(
-            RunProgress(
-                done_items=items,
-                total_items=self._totals[0],
-                rows=rows,
-                failures=failures,
-                committed_shards=self._skipped_shards + self.committed,
-                total_shards=self._totals[1],
-                skipped_items=self.skipped_items,
-            )
-        )
-
-
 def _report(
     request: BatchRequest,
     job: Job,
     engine: Engine,
-    watch: _Watch,
+    watch: RunWatch,
     startup_s: float,
     started: float,
     notes: tuple[str, ...],

@@ -9,6 +9,9 @@ from vision.batch.facts import Row
 from vision.batch.items import Failure, Item, Shard
 from vision.batch.messages import Placed
 
+# Processes that an item may cost before it is given up.
+TRIES = 2
+
 
 @dataclass(slots=True, eq=False)
 class Ticket:

@@ -7,7 +7,7 @@ import pytest
 from vision.batch.config import BatchConfig, RunOptions
 from vision.batch.ray_cluster import Share, divide
 from vision.batch.ray_engine import RayEngine, plan_orders
-from vision.batch.ray_worker import Trouble
+from vision.batch.ray_results import Trouble
 from vision.batch.run import RayOptions
 from vision.config import PipelineConfig
 from vision.errors import ConfigError, ModelNotFoundError, OutputExistsError, StateError
