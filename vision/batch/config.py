@@ -78,7 +78,7 @@ class RunOptions:
         devices: one inference process each; () takes the device of the configuration alone.
         item_timeout_s: longest time for a picture, or from one frame of a video to the next, in each stage, > 0.
         max_errors: failed items after which the run ends, those of earlier runs included; None goes on whatever comes.
-        max_waiting_mb: decoded pictures that wait for inference, in megabytes, >= 1.
+        max_waiting_mb: decoded pictures that wait for inference, in megabytes; 0 chooses by the device.
     """
 
     decoders: int = 0
@@ -86,10 +86,10 @@ class RunOptions:
     devices: tuple[str, ...] = ()
     item_timeout_s: float = 60.0
     max_errors: int | None = None
-    max_waiting_mb: int = 512
+    max_waiting_mb: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("decoders", 0), ("fetchers", 1), ("max_waiting_mb", 1)):
+        for name, least in (("decoders", 0), ("fetchers", 1), ("max_waiting_mb", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be >= {least}, got {getattr(self, name)}; leave it out for the default")
         if not self.item_timeout_s > 0:

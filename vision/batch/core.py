@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -60,6 +61,11 @@ def open_core(config: BatchConfig, *, device: str | None = None, threads: int = 
     if device is not None:
         runtime = replace(runtime, device=device)
     runtime = replace(runtime, parallel=_parallel(config, runtime))
+    if runtime.parallel > 1:
+        _leave_cores_to_callers()
+        if config.task != "track":
+            # There is always another picture; of a single video's frames there may be one at a time.
+            runtime = replace(runtime, threads=1)
     cores: dict[Task, Callable[[BatchConfig, RuntimeConfig], Core]] = {
         "detect": _DetectCore,
         "segment": _SegmentCore,
@@ -67,11 +73,14 @@ def open_core(config: BatchConfig, *, device: str | None = None, threads: int = 
         "embed": _EmbedCore,
         "classify": _ClassifyCore,
     }
-    core = cores[config.task](config, runtime)
-    if runtime.parallel > 1:
-        # Pictures side by side fill the cores; what torch does to one of them is too little to be divided.
-        torch.set_num_threads(1)
-    return core
+    return cores[config.task](config, runtime)
+
+
+def _leave_cores_to_callers() -> None:
+    """Have the libraries start no threads: pictures side by side fill the cores, and what torch and OpenCV do to one
+    of them is too little to be divided. OpenCV's threads even ask for work all the time, in turns with ours."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
 
 
 def _parallel(config: BatchConfig, runtime: RuntimeConfig) -> int:
