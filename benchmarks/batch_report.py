@@ -49,6 +49,8 @@ def markdown(record: dict[str, Any]) -> str:
         lines.append(f"| {IN_WORDS[row]} | {' | '.join(cells)} |")
     lines += ["", "| ratio within a round | |", "|---|---|"]
     lines += [f"| {text} | {_cell(record['ratios'][key])} |" for key, text in RATIOS.items() if key in record["ratios"]]
+    lines += ["", "| a device that takes no CPU does | share of it that `--engine local` keeps busy |", "|---|---|"]
+    lines += [f"| {rate} pictures/s | {_cell(share)} |" for rate, share in record["device"].items()]
     lines += [
         "",
         "| pictures of the job | ms a picture | CPU-ms a picture | PSS MB, second half | PSS MB, peak |",

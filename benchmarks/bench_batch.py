@@ -13,6 +13,9 @@ sides:
     local / loader            the loop of thirty lines
     ray / local
 
+In each round the local engine works with pretended devices as well (batch_device.py), which take time and no CPU, as a
+GPU does: there the slowest stage alone is the device, and the share of it that a run keeps busy is the ratio.
+
 Then the growth (batch_growth.py): jobs of 500 to 10,000 pictures of a cheap task, for which processor time of a picture
 and memory must stay the same. Writes benchmarks/results/batch.json, of which ``batch_report.py`` makes tables.
 """
@@ -31,6 +34,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from batch_device import measure_devices, write_device_pictures
 from batch_growth import measure_growth
 from batch_pictures import IN_WORDS, write_pictures
 from batch_report import RESULTS, markdown
@@ -105,14 +109,18 @@ def main() -> int:
     before = describe_machine()
     rows = [row for row in options.only or ROWS if row != "ray" or importlib.util.find_spec("ray")]
     rounds: list[dict[str, Figures]] = []
+    devices: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory(prefix="stride32-bench-") as folder:
         pictures = options.pictures or Path(folder, "pictures")
         if options.pictures is None:
             write_pictures(pictures, options.count)
+        device_pictures = None if options.only else write_device_pictures(Path(folder))
         count = min(options.count, sum(1 for _ in pictures.iterdir()))
         for number in range(options.rounds):
             print(f"-- round {number + 1} of {options.rounds}", flush=True)
             rounds.append({row: measure(row, pictures, count) for row in rows})
+            if device_pictures is not None:
+                devices.append(measure_devices(device_pictures))
         if options.only is not None:
             return 0
         grown = measure_growth(Path(folder), growth)
@@ -129,6 +137,7 @@ def main() -> int:
         "targets": TARGETS,
         "rows": {row: spread([found[row] for found in rounds]) for row in rows},
         "ratios": spread(made),
+        "device": spread(devices),
         "growth": grown,
     }
     print(markdown(record))
