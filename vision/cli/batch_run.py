@@ -213,9 +213,10 @@ def _exit_code(report: RunReport) -> int:
     if report.interrupted and not report.finished:
         typer.echo(RESUME_HINT, err=True)
         return INTERRUPTED
+    items = f"{report.total_failures} item{'s' * (report.total_failures != 1)}"
     if report.stopped_by_errors:
         typer.echo(
-            f"error: {report.total_failures} items failed, more than --max-errors allows; see quarantine.jsonl in "
+            f"error: {items} failed, more than --max-errors allows; see quarantine.jsonl in "
             f"{report.out}, and go on with --resume and a larger number",
             err=True,
         )
@@ -225,7 +226,6 @@ def _exit_code(report: RunReport) -> int:
         typer.echo(f"error: {missing} of {report.total_shards} shards are not written; --resume goes on", err=True)
         return FAILURE
     if report.total_failures:
-        items = f"{report.total_failures} item{'s' * (report.total_failures > 1)}"
         typer.echo(f"error: {items} failed, see quarantine.jsonl; the others are written", err=True)
         return SOME_INPUTS_FAILED if report.total_rows else FAILURE
     return OK
