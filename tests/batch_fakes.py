@@ -75,14 +75,11 @@ if "vision.batch.infer_worker" in sys.orig_argv:
             return [self.row(work, len(works)) for work in works]
 
         def row(self, work, company):
-            height, width = work.frame.size_hw
             mean = float(work.frame.image.mean())
             self.seen[work.stream] = self.seen.get(work.stream, 0) + 1
             box = np.float32([[0, 0, mean, mean + self.seen[work.stream] * (self.facts.task == "track")]])
-            row = {"item": work.item, "path": work.path, "frame_index": work.frame.index,
-                   "timestamp_s": work.frame.timestamp_s, "height": height, "width": width, "boxes": box,
-                   "scores": np.float32([company / 100]), "labels": np.zeros(1, np.int64)}
-            return row | ({"track_ids": np.ones(1, np.int64)} if self.facts.task == "track" else {})
+            found = {"boxes": box, "scores": np.float32([company / 100]), "labels": np.zeros(1, np.int64)}
+            return work.head() | found | ({"track_ids": np.ones(1, np.int64)} if self.facts.task == "track" else {})
 
         def forget(self, stream):
             self.seen.pop(stream, None)

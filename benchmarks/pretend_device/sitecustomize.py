@@ -41,17 +41,8 @@ class PretendCore:
         import numpy as np
 
         height, width = work.frame.size_hw
-        return {
-            "item": work.item,
-            "path": work.path,
-            "frame_index": work.frame.index,
-            "timestamp_s": work.frame.timestamp_s,
-            "height": height,
-            "width": width,
-            "boxes": np.float32([[0, 0, width, height]]),
-            "scores": np.float32([0.5]),
-            "labels": np.zeros(1, np.int64),
-        }
+        box = np.float32([[0, 0, width, height]])
+        return {**work.head(), "boxes": box, "scores": np.float32([0.5]), "labels": np.zeros(1, np.int64)}
 
     def forget(self, stream: int) -> None:
         """Nothing is kept."""

@@ -127,7 +127,7 @@ class _DetectCore(_Stateless):
 
     def rows(self, works: Sequence[Work]) -> list[Row]:
         found = self._detector.detect([work.frame for work in works])
-        return [_head(work) | _boxes(each) for work, each in zip(works, found, strict=True)]
+        return [work.head() | _boxes(each) for work, each in zip(works, found, strict=True)]
 
 
 class _SegmentCore(_Stateless):
@@ -144,7 +144,7 @@ class _SegmentCore(_Stateless):
 
     def rows(self, works: Sequence[Work]) -> list[Row]:
         maps = self._segmenter.segment([work.frame for work in works])
-        return [_head(work) | _masks(each) for work, each in zip(works, maps, strict=True)]
+        return [work.head() | _masks(each) for work, each in zip(works, maps, strict=True)]
 
 
 class _ClassifyCore(_Stateless):
@@ -163,7 +163,7 @@ class _ClassifyCore(_Stateless):
 
     def rows(self, works: Sequence[Work]) -> list[Row]:
         found = self._classifier.classify([work.frame for work in works])
-        return [_head(work) | _classes(each) for work, each in zip(works, found, strict=True)]
+        return [work.head() | _classes(each) for work, each in zip(works, found, strict=True)]
 
 
 class _EmbedCore(_Stateless):
@@ -182,7 +182,7 @@ class _EmbedCore(_Stateless):
         if not np.isfinite(vectors).all():
             # Of half precision; the picture alone says which one it was.
             raise InvalidInputError("embeddings must be finite, got NaN or infinity; run with runtime.precision=fp32")
-        return [_head(work) | {"embedding": vector} for work, vector in zip(works, vectors, strict=True)]
+        return [work.head() | {"embedding": vector} for work, vector in zip(works, vectors, strict=True)]
 
 
 class _TrackCore:
@@ -214,7 +214,7 @@ class _TrackCore:
         self._broken.discard(work.stream)
         assert tracks is not None
         reported = reported_tracks(tracks)
-        return _head(work) | {
+        return work.head() | {
             "boxes": reported.boxes,
             "scores": reported.scores,
             "labels": reported.labels,
@@ -233,18 +233,6 @@ class _TrackCore:
     def forget(self, stream: int) -> None:
         self._streams.pop(stream, None)
         self._broken.discard(stream)
-
-
-def _head(work: Work) -> Row:
-    height, width = work.frame.size_hw
-    return {
-        "item": work.item,
-        "path": work.path,
-        "frame_index": work.frame.index,
-        "timestamp_s": work.frame.timestamp_s,
-        "height": height,
-        "width": width,
-    }
 
 
 def _boxes(found: Detections) -> Row:

@@ -31,6 +31,18 @@ class Work:
     stream: int
     frame: Frame
 
+    def head(self) -> Row:
+        """Return what the rows of all tasks begin with."""
+        height, width = self.frame.size_hw
+        return {
+            "item": self.item,
+            "path": self.path,
+            "frame_index": self.frame.index,
+            "timestamp_s": self.frame.timestamp_s,
+            "height": height,
+            "width": width,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreFacts:
