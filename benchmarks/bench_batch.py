@@ -43,7 +43,8 @@ from service_processes import python
 from vision.bench.machine import describe_machine
 
 HERE = Path(__file__).parent
-ROWS = ("decode", "infer", "loader", "local", "ray", "plan")
+# What is divided by each other is measured one after the other.
+ROWS = ("decode", "infer", "local", "loader", "ray", "plan")
 PACKAGES = ("pyarrow", "ray")
 GROWTH = (500, 1000, 2000, 5000, 10_000)
 # What the issue asks of this benchmark.
