@@ -16,6 +16,8 @@ from vision.errors import ModelError
 
 # In a row, without any work in hand: then it is not the pictures.
 _MOST_IDLE_DEATHS = 3
+# Of the first process, before the run knows what it runs: the first death may be chance.
+_MOST_LOADS = 2
 
 
 @dataclass(slots=True, eq=False)
@@ -89,19 +91,24 @@ class Inferers:
 
     def facts(self) -> CoreFacts:
         """Return what the networks are, once the first process has loaded them; raises what keeps it from that."""
-        inferer = self._inferers[0]
-        try:
-            message = inferer.process.connection.recv()
-        except (EOFError, OSError):
-            raise ModelError(
-                f"the networks must load in a process of their own, it died ({inferer.process.death()}); "
-                "see what it wrote, and whether there is memory enough"
-            ) from None
-        if isinstance(message, Refused):
-            raise message.error
-        assert isinstance(message, CoreFacts)
-        self._now_ready(inferer, message)
-        return message
+        reasons: list[str] = []
+        while len(reasons) < _MOST_LOADS:
+            inferer = self._inferers[0]
+            try:
+                message = inferer.process.connection.recv()
+            except (EOFError, OSError):
+                reasons.append(inferer.process.death())
+                self._replace(inferer, reasons[-1])
+                continue
+            if isinstance(message, Refused):
+                raise message.error
+            assert isinstance(message, CoreFacts)
+            self._now_ready(inferer, message)
+            return message
+        raise ModelError(
+            f"the networks must load in a process of their own, it died {len(reasons)} times ({reasons[-1]}); "
+            "see what it wrote, and whether there is memory enough"
+        )
 
     def add(self, group: Group) -> None:
         """Have a batch computed as soon as there is room."""

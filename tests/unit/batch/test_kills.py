@@ -21,9 +21,12 @@ from batch_fakes import SITECUSTOMIZE, shards_of, write_pictures
 
 from vision.batch.config import BatchConfig, RunOptions
 from vision.batch.local import LocalEngine
+from vision.batch.messages import Setup
 from vision.batch.output import open_output
 from vision.batch.run import BatchRequest, run_batch
 from vision.batch.verify import verify_job
+from vision.batch.worker_process import WorkerProcess
+from vision.errors import ModelError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -196,3 +199,26 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come about in time"
         time.sleep(0.002)
+
+
+@pytest.mark.usefixtures("pictures")
+def test_networks_are_loaded_again_by_a_process_in_the_place_of_one_that_was_killed() -> None:
+    with LocalEngine(BatchConfig(task="detect"), RunOptions(decoders=1)) as engine:
+        kill(engine.pids[0])
+        assert engine.facts.class_names == ("thing",)
+
+
+@pytest.mark.usefixtures("pictures")
+def test_networks_that_kill_every_process_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalEngine(BatchConfig(task="detect"), RunOptions(decoders=1)) as engine:
+        spawn = engine._inferers._spawn
+
+        def spawn_and_kill(setup: Setup) -> WorkerProcess:
+            process = spawn(setup)
+            kill(process.pid)
+            return process
+
+        monkeypatch.setattr(engine._inferers, "_spawn", spawn_and_kill)
+        kill(engine.pids[0])
+        with pytest.raises(ModelError, match=r"it died 2 times \(SIGKILL, perhaps for lack of memory\)"):
+            _ = engine.facts
