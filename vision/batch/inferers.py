@@ -91,14 +91,15 @@ class Inferers:
 
     def facts(self) -> CoreFacts:
         """Return what the networks are, once the first process has loaded them; raises what keeps it from that."""
-        reasons: list[str] = []
-        while len(reasons) < _MOST_LOADS:
+        reason = ""
+        for load in range(_MOST_LOADS):
+            if load:
+                self._replace(self._inferers[0], reason)
             inferer = self._inferers[0]
             try:
                 message = inferer.process.connection.recv()
             except (EOFError, OSError):
-                reasons.append(inferer.process.death())
-                self._replace(inferer, reasons[-1])
+                reason = inferer.process.death()
                 continue
             if isinstance(message, Refused):
                 raise message.error
@@ -106,7 +107,7 @@ class Inferers:
             self._now_ready(inferer, message)
             return message
         raise ModelError(
-            f"the networks must load in a process of their own, it died {len(reasons)} times ({reasons[-1]}); "
+            f"the networks must load in a process of their own, it died {_MOST_LOADS} times ({reason}); "
             "see what it wrote, and whether there is memory enough"
         )
 
