@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 # Rows that may wait for the disk, or for an earlier item of their shard.
 _MAX_HELD_ROWS = 50_000
 _PERIOD_S = 0.5
-# Decoded pictures that wait: a GPU takes hundreds in the time of a hiccup, networks on CPUs (False) a dozen.
-_WAITING_MB = {False: 128, True: 512}
+# Decoded pictures that wait: in the time of a hiccup networks on CPUs take a dozen, a GPU hundreds.
+_CPU_WAITING_MB, _GPU_WAITING_MB = 128, 512
 
 
 class Coordinator:
@@ -72,8 +72,8 @@ class Coordinator:
         self._arena = arena
         self._decoders = decoders
         self._inferers = inferers
-        is_gpu = facts.device.startswith("cuda")
-        self._budget = (options.max_waiting_mb or _WAITING_MB[is_gpu]) * 1_000_000
+        enough_mb = _GPU_WAITING_MB if facts.device.startswith("cuda") else _CPU_WAITING_MB
+        self._budget = (options.max_waiting_mb or enough_mb) * 1_000_000
         self._listening = Listening()
         self.writing = ShardWriting(open_writer, self._listening.wake)
         self.fetchers = Fetchers(
