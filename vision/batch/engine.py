@@ -61,7 +61,6 @@ class RunWatch:
     ) -> None:
         manifest = job.manifest
         self.committed = 0
-        self.rows_committed = 0
         self.skipped_items = 0
         self.stopped_by_errors = self.interrupted = False
         self._earlier_failures = 0

@@ -111,9 +111,8 @@ def run_batch(
             )
             watch = RunWatch(job, engine, request.options.max_errors, on_progress, should_stop)
             startup_s = time.monotonic() - started
-            for summary in engine.run_job(job, job.pending(), on_progress=watch.tell, should_stop=watch.should_stop):
+            for _ in engine.run_job(job, job.pending(), on_progress=watch.tell, should_stop=watch.should_stop):
                 watch.committed += 1
-                watch.rows_committed += summary.rows
             watch.tell(always=True)
             report = _report(request, job, engine, watch, startup_s, started, inputs.notes)
         # The processes have gone with their memory; what follows may need it.
