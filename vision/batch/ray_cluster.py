@@ -44,8 +44,8 @@ class Share:
 
 
 @contextmanager
-def cluster(address: str | None) -> Iterator[bool]:
-    """Connect to a cluster, or start one here for an address of None; yield whether this block must end it.
+def cluster(address: str | None) -> Iterator[None]:
+    """Connect to a cluster, or start one here for an address of None, for as long as the block lasts.
 
     A program that has called ``ray.init`` itself keeps its cluster, whatever the address.
 
@@ -60,13 +60,13 @@ def cluster(address: str | None) -> Iterator[bool]:
 
     if ray.is_initialized():
         quieten()
-        yield False
+        yield
         return
     try:
         with _silent_stderr():
             _start(address)
         quieten()
-        yield True
+        yield
     finally:
         ray.shutdown()
 

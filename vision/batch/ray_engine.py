@@ -62,7 +62,7 @@ class RayEngine:
         self._idle_s: dict[str, float] = {}
         self._seen_s: dict[str, float] = {}
         with ExitStack() as stack:
-            self._is_own = stack.enter_context(cluster(ray.address))
+            stack.enter_context(cluster(ray.address))
             self._share = divide(ray, live_nodes(), is_fixed=ray.address is None)
             self._setup = Setup(config, options, self._share.cpus, self._share.gpus)
             self._asked = self._remote(read_facts).remote(self._setup)
